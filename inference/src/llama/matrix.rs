@@ -1,0 +1,151 @@
+//! A weight matrix in its quantised blocks, and vectors.
+//!
+//! The blocks are copied once out of the source and multiplied by candle's
+//! kernels for plain blocks. Candle's `QTensor` would also keep a repacked
+//! copy (2.3 times the memory), and picks its kernel by the number of rows;
+//! this way memory is what the planner counts, and a row's result does not
+//! depend on the rows beside it.
+
+use candle_core::CpuStorage;
+use candle_core::quantized::{GgmlDType, QuantizedType};
+
+use crate::gguf::{GgufError, Header};
+use crate::manifest::CheckError;
+use crate::source::{SourceError, WeightSource};
+use exo_model::weights::LayerRange;
+
+/// Why a stage could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The header is unreadable.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// The manifest is not this file's, or the file is not usable.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// The model has no such layers.
+    #[error("layers {layers} are outside a model of {layer_count} layers")]
+    NoSuchLayers {
+        /// What was asked for.
+        layers: LayerRange,
+        /// What there is.
+        layer_count: u32,
+    },
+    /// A tensor's bytes could not be read.
+    #[error("tensor `{tensor}`")]
+    Source {
+        /// The tensor.
+        tensor: String,
+        /// Why.
+        #[source]
+        source: SourceError,
+    },
+    /// Candle refused a tensor.
+    #[error("tensor `{tensor}` could not be decoded")]
+    Decode {
+        /// The tensor.
+        tensor: String,
+        /// Why.
+        #[source]
+        source: candle_core::Error,
+    },
+    /// The source gave another number of bytes than was asked for, or the
+    /// tensor is absent.
+    #[error("tensor `{0}` is incomplete")]
+    Incomplete(String),
+}
+
+/// Reads tensors of one file by name.
+pub(super) struct Tensors<'a> {
+    pub(super) header: &'a Header,
+    pub(super) source: &'a dyn WeightSource,
+}
+
+impl Tensors<'_> {
+    /// A tensor's blocks and the number of its elements.
+    fn blocks(&self, name: &str) -> Result<(Box<dyn QuantizedType>, usize), LoadError> {
+        let incomplete = || LoadError::Incomplete(name.to_owned());
+        let info = self.header.tensors().get(name).ok_or_else(incomplete)?;
+        let bytes = self
+            .source
+            .read_at(info.range)
+            .map_err(|source| LoadError::Source { tensor: name.to_owned(), source })?;
+        if bytes.len() as u64 != info.range.len() {
+            return Err(incomplete());
+        }
+        let elements = bytes.len() / info.dtype.type_size() * info.dtype.block_size();
+        Ok((decode(info.dtype, &bytes), elements))
+    }
+
+    /// A matrix that turns `columns` inputs into `rows` outputs.
+    pub(super) fn matrix(&self, name: &str, columns: u32) -> Result<Matrix, LoadError> {
+        let (blocks, elements) = self.blocks(name)?;
+        let columns = columns as usize;
+        Ok(Matrix { blocks, rows: elements / columns, columns })
+    }
+
+    /// A tensor as plain numbers: for norms and other short ones.
+    pub(super) fn vector(&self, name: &str) -> Result<Vec<f32>, LoadError> {
+        let (blocks, elements) = self.blocks(name)?;
+        blocks
+            .dequantize(elements)
+            .and_then(floats)
+            .map_err(|source| LoadError::Decode { tensor: name.to_owned(), source })
+    }
+
+    /// The same, where the file may lack it.
+    pub(super) fn vector_if_any(&self, name: &str) -> Result<Option<Vec<f32>>, LoadError> {
+        let present = self.header.tensors().contains_key(name);
+        present.then(|| self.vector(name)).transpose()
+    }
+}
+
+/// Copies blocks out of `bytes`. Candle asserts the alignment of the slice it
+/// is given, and bytes compiled into the program have none: those take a
+/// detour through aligned memory, one tensor at a time.
+fn decode(dtype: GgmlDType, bytes: &[u8]) -> Box<dyn QuantizedType> {
+    const ALIGN: usize = align_of::<u64>();
+    if bytes.as_ptr().addr().is_multiple_of(ALIGN) {
+        return dtype.from_data(bytes.into());
+    }
+    let mut padded = vec![0_u8; bytes.len() + ALIGN];
+    let skip = padded.as_ptr().align_offset(ALIGN).min(ALIGN);
+    let aligned = &mut padded[skip..skip + bytes.len()];
+    aligned.copy_from_slice(bytes);
+    dtype.from_data((&*aligned).into())
+}
+
+fn floats(storage: CpuStorage) -> Result<Vec<f32>, candle_core::Error> {
+    match storage {
+        CpuStorage::F32(values) => Ok(values),
+        _ => Err(candle_core::Error::Msg("dequantised to something other than f32".into())),
+    }
+}
+
+/// A quantised matrix, stored row by row: output index, then input index.
+pub(super) struct Matrix {
+    blocks: Box<dyn QuantizedType>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Matrix {
+    /// Number of outputs (or of embeddings).
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// `inputs · Wᵀ` for each row of `columns` inputs; `rows` outputs each.
+    pub(super) fn apply(&self, inputs: &[f32]) -> Result<Vec<f32>, candle_core::Error> {
+        let count = inputs.len() / self.columns;
+        let mut outputs = vec![0.0; count * self.rows];
+        let shape = (count, self.columns, self.rows);
+        self.blocks.matmul_t(shape, inputs, &mut outputs)?;
+        Ok(outputs)
+    }
+
+    /// Dequantises the rows with these indices, each below [`Matrix::rows`].
+    pub(super) fn lookup(&self, indices: &[u32]) -> Result<Vec<f32>, candle_core::Error> {
+        self.blocks.embedding(indices, self.rows, self.columns).and_then(floats)
+    }
+}

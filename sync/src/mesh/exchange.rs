@@ -1,0 +1,172 @@
+//! Runs one [`SyncSession`] over a stream.
+//!
+//! Reading, writing and deciding go on at once, so that two peers with much to
+//! tell each other never wait for one another with full buffers.
+
+use std::time::Duration;
+
+use iroh::endpoint::{RecvStream, SendStream};
+use tokio::sync::mpsc;
+
+use exo_model::id::DeviceId;
+
+use super::Inner;
+use crate::replica::{Ingested, ReplicaError};
+use crate::session::{Effect, FRAME_BYTES_MAX, Frame, Input, Side, SyncSession, Violation};
+use crate::wire::{self, FrameError};
+
+/// Longest silence of a peer within an exchange.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Frames under way in each direction.
+const FRAMES_IN_FLIGHT: usize = 4;
+
+/// What an exchange brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outcome {
+    /// Changes stored.
+    pub(super) stored: usize,
+    /// Runs put off because their author is not known yet.
+    pub(super) deferred: usize,
+}
+
+/// Why an exchange ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExchangeError {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    #[error("the peer fell silent")]
+    Silence,
+    #[error("the stream ended early")]
+    Ended,
+}
+
+impl ExchangeError {
+    /// Whether the peer did something it must not, as opposed to a line that
+    /// broke.
+    fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Violation(_) | Self::Frame(FrameError::Oversize { .. } | FrameError::Malformed(_))
+        )
+    }
+}
+
+/// Runs one exchange with `peer` to its end. Refusals are noted.
+pub(super) async fn run(
+    inner: &Inner,
+    peer: DeviceId,
+    side: Side,
+    mut send: SendStream,
+    mut recv: RecvStream,
+) -> Result<Outcome, ExchangeError> {
+    let (frames_in, mut incoming) = mpsc::channel(FRAMES_IN_FLIGHT);
+    let (outgoing, mut frames_out) = mpsc::channel::<Frame>(FRAMES_IN_FLIGHT);
+    let reader = async {
+        loop {
+            let frame = tokio::time::timeout(SILENCE_MAX, wire::read::<_, Frame>(&mut recv, FRAME_BYTES_MAX)).await;
+            let (item, last) = match frame {
+                Ok(Ok(Some(frame))) => {
+                    let last = frame == Frame::Done;
+                    (Ok(frame), last)
+                }
+                Ok(Ok(None)) => (Err(ExchangeError::Ended), true),
+                Ok(Err(error)) => (Err(error.into()), true),
+                Err(_) => (Err(ExchangeError::Silence), true),
+            };
+            if frames_in.send(item).await.is_err() || last {
+                return;
+            }
+        }
+    };
+    let writer = async {
+        while let Some(frame) = frames_out.recv().await {
+            match tokio::time::timeout(SILENCE_MAX, wire::write(&mut send, &frame, FRAME_BYTES_MAX)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => return Err(ExchangeError::Silence),
+            }
+        }
+        // Finished, not reset: the last frames must still arrive.
+        let _ = send.finish();
+        Ok(())
+    };
+    let decide = decide(inner, peer, side, &mut incoming, outgoing);
+    let both = async {
+        let (decided, written) = tokio::join!(decide, writer);
+        // What we decided explains a broken writer, not the other way round.
+        let outcome = decided?;
+        written.map(|()| outcome)
+    };
+    tokio::pin!(reader, both);
+    let result = tokio::select! {
+        result = &mut both => result,
+        () = &mut reader => both.await,
+    };
+    if let Err(error) = &result
+        && error.is_refusal()
+    {
+        inner.note_refusal(peer, error.to_string());
+    }
+    result
+}
+
+async fn decide(
+    inner: &Inner,
+    peer: DeviceId,
+    side: Side,
+    incoming: &mut mpsc::Receiver<Result<Frame, ExchangeError>>,
+    outgoing: mpsc::Sender<Frame>,
+) -> Result<Outcome, ExchangeError> {
+    let mut session =
+        SyncSession::new(side, inner.replica.state().id, inner.replica.positions().await?);
+    let mut outcome = Outcome::default();
+    let mut to_read = None;
+    let mut effects = session.handle(Input::Opened)?;
+    loop {
+        for effect in effects {
+            match effect {
+                Effect::Send(frame) => outgoing.send(frame).await.map_err(|_| ExchangeError::Ended)?,
+                Effect::Read { feed, after_seq } => to_read = Some((feed, after_seq)),
+                Effect::Ingest(run) => ingest(inner, peer, run, &mut outcome).await?,
+                Effect::Finish => return Ok(outcome),
+            }
+        }
+        effects = tokio::select! {
+            frame = incoming.recv() => {
+                let frame = frame.ok_or(ExchangeError::Ended)??;
+                session.handle(Input::Frame(frame))?
+            }
+            room = outgoing.reserve(), if to_read.is_some() => {
+                drop(room.map_err(|_| ExchangeError::Ended)?);
+                let (feed, after_seq) = to_read.take().ok_or(ExchangeError::Ended)?;
+                let run = inner.replica.read_run(feed, after_seq).await?;
+                session.handle(Input::Read(run))?
+            }
+        };
+    }
+}
+
+/// A bad run hurts only its own feed: it is refused whole, noted, and the
+/// exchange goes on.
+async fn ingest(
+    inner: &Inner,
+    peer: DeviceId,
+    run: exo_model::feed::Run,
+    outcome: &mut Outcome,
+) -> Result<(), ExchangeError> {
+    let feed = run.feed;
+    match inner.replica.ingest(run).await {
+        Ok(Ingested::Stored(count)) => outcome.stored += count,
+        Ok(Ingested::Known) => {}
+        Ok(Ingested::Deferred) => outcome.deferred += 1,
+        Err(error @ (ReplicaError::Rejected(_) | ReplicaError::OtherCommunity)) => {
+            inner.note_refusal(peer, format!("change of feed {feed} refused: {error}"));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! Joining: the newcomer's retries, and the member's answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use iroh::endpoint::Connection;
+use iroh::protocol::{AcceptError, ProtocolHandler};
+use minicbor::{Decode, Encode};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use exo_model::decide::{Intent, Refusal};
+use exo_model::id::DeviceId;
+use exo_model::invite::{JoinRequest, Ticket};
+
+use super::{ALPN_JOIN, ALPN_SYNC, Inner, device_id, link};
+use crate::replica::ReplicaError;
+use crate::session::Side;
+use crate::wire;
+
+/// Longest request or answer, in bytes.
+const FRAME_BYTES_MAX: usize = 4 * 1024;
+/// Longest wait for the other side's frame.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// First and longest pause between rounds over all contacts.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// How far a join is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JoinStatus {
+    /// Nobody could be asked yet; it goes on.
+    Trying {
+        /// Rounds over all contacts so far.
+        rounds: u32,
+        /// What the last one failed with.
+        last_error: String,
+    },
+    /// Admitted; the community's history is on its way.
+    Admitted,
+    /// Part of the community.
+    Joined,
+    /// A member refused for good; another invite is needed.
+    Refused(String),
+}
+
+/// A join under way; it goes on until it succeeds, is refused, or is stopped.
+#[derive(Debug)]
+pub struct JoinProgress {
+    status: watch::Receiver<JoinStatus>,
+    task: JoinHandle<()>,
+}
+
+impl JoinProgress {
+    /// Follows the status.
+    pub fn watch(&self) -> watch::Receiver<JoinStatus> {
+        self.status.clone()
+    }
+
+    /// Gives up.
+    pub fn stop(&self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Debug, Encode, Decode)]
+enum Answer {
+    #[n(0)]
+    Admitted,
+    #[n(1)]
+    Refused {
+        #[n(0)]
+        reason: String,
+        /// Whether another member could answer differently.
+        #[n(1)]
+        try_others: bool,
+    },
+}
+
+/// Answers newcomers.
+pub(super) struct JoinProtocol {
+    inner: Arc<Inner>,
+}
+
+impl JoinProtocol {
+    pub(super) fn new(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+}
+
+impl std::fmt::Debug for JoinProtocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JoinProtocol")
+    }
+}
+
+impl ProtocolHandler for JoinProtocol {
+    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+        let peer = device_id(connection.remote_id());
+        match tokio::time::timeout(ANSWER_DEADLINE, answer(&self.inner, &connection)).await {
+            Ok(Ok(())) => {
+                // The newcomer closes once it has read the answer.
+                let _ = tokio::time::timeout(ANSWER_DEADLINE, connection.closed()).await;
+            }
+            Ok(Err(reason)) => self.inner.note_refusal(peer, format!("join: {reason}")),
+            Err(_) => tracing::debug!(%peer, "join request timed out"),
+        }
+        Ok(())
+    }
+}
+
+async fn answer(inner: &Inner, connection: &Connection) -> Result<(), String> {
+    let peer = device_id(connection.remote_id());
+    let (mut send, mut recv) = connection.accept_bi().await.map_err(|error| error.to_string())?;
+    let request: JoinRequest = wire::read(&mut recv, FRAME_BYTES_MAX)
+        .await
+        .map_err(|error| error.to_string())?
+        .ok_or("no request")?;
+    let answer = if request.device == peer {
+        judge(inner, request).await
+    } else {
+        Answer::Refused { reason: "the request names another device".into(), try_others: false }
+    };
+    wire::write(&mut send, &answer, FRAME_BYTES_MAX).await.map_err(|error| error.to_string())?;
+    send.finish().map_err(|error| error.to_string())
+}
+
+async fn judge(inner: &Inner, request: JoinRequest) -> Answer {
+    match inner.replica.record(Intent::Admit(request)).await {
+        Ok(_) | Err(ReplicaError::Refused(Refusal::AlreadyMember)) => Answer::Admitted,
+        Err(ReplicaError::Refused(refusal)) => {
+            // This member may lack an invite that another has.
+            let try_others = matches!(refusal, Refusal::UnknownInvite | Refusal::NotAMember);
+            Answer::Refused { reason: refusal.to_string(), try_others }
+        }
+        Err(error) => {
+            tracing::error!(%error, "admitting failed");
+            Answer::Refused { reason: "this member's disk does not work just now".into(), try_others: true }
+        }
+    }
+}
+
+pub(super) fn spawn(inner: Arc<Inner>, ticket: Ticket, name: String) -> JoinProgress {
+    let (status, receiver) =
+        watch::channel(JoinStatus::Trying { rounds: 0, last_error: String::new() });
+    let task = tokio::spawn(async move {
+        if let Some(contact) = ask_until_answered(&inner, &ticket, name, &status).await {
+            status.send_replace(JoinStatus::Admitted);
+            become_member(&inner, contact).await;
+            status.send_replace(JoinStatus::Joined);
+        }
+    });
+    JoinProgress { status: receiver, task }
+}
+
+/// Returns who admitted; `None` after a refusal for good.
+async fn ask_until_answered(
+    inner: &Inner,
+    ticket: &Ticket,
+    name: String,
+    status: &watch::Sender<JoinStatus>,
+) -> Option<DeviceId> {
+    let request = ticket.request(inner.me, name);
+    let mut pause = PAUSE.0;
+    for rounds in 1.. {
+        let mut last_error = String::from("the invite names nobody to ask");
+        for contact in &ticket.contacts {
+            match ask(inner, contact.device, &request).await {
+                Ok(Answer::Admitted) => return Some(contact.device),
+                Ok(Answer::Refused { reason, try_others: false }) => {
+                    status.send_replace(JoinStatus::Refused(reason));
+                    return None;
+                }
+                Ok(Answer::Refused { reason, .. }) => last_error = reason,
+                Err(reason) => last_error = reason,
+            }
+        }
+        status.send_replace(JoinStatus::Trying { rounds, last_error });
+        tokio::time::sleep(pause.mul_f64(0.5 + link::jitter())).await;
+        pause = (pause * 2).min(PAUSE.1);
+    }
+    None
+}
+
+async fn ask(inner: &Inner, contact: DeviceId, request: &JoinRequest) -> Result<Answer, String> {
+    let connection = inner.dial(contact, ALPN_JOIN).await.map_err(|error| error.to_string())?;
+    let asked = async {
+        let (mut send, mut recv) = connection.open_bi().await.map_err(|error| error.to_string())?;
+        wire::write(&mut send, request, FRAME_BYTES_MAX).await.map_err(|error| error.to_string())?;
+        let answer = wire::read(&mut recv, FRAME_BYTES_MAX).await.map_err(|error| error.to_string())?;
+        answer.ok_or_else(|| "no answer".to_owned())
+    };
+    let answer = tokio::time::timeout(ANSWER_DEADLINE, asked)
+        .await
+        .unwrap_or_else(|_| Err("no answer in time".into()));
+    connection.close(0_u32.into(), b"thank you");
+    answer
+}
+
+/// Fetches the charter from whoever admitted, until it names this device.
+async fn become_member(inner: &Arc<Inner>, contact: DeviceId) {
+    let mut snapshot = inner.replica.watch();
+    let mut pause = PAUSE.0;
+    while !snapshot.borrow_and_update().state.is_member(&inner.me) {
+        match inner.dial(contact, ALPN_SYNC).await {
+            // The link goes on after the join, as any other.
+            Ok(connection) => {
+                tokio::spawn(link::run(inner.clone(), connection, Side::Initiator));
+                let member = snapshot.wait_for(|snapshot| snapshot.state.is_member(&inner.me));
+                if let Ok(Err(_closed)) = tokio::time::timeout(ANSWER_DEADLINE, member).await {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "fetching the charter");
+                tokio::time::sleep(pause.mul_f64(0.5 + link::jitter())).await;
+                pause = (pause * 2).min(PAUSE.1);
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Links: one connection a peer, on which exchanges run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use iroh::endpoint::Connection;
+use iroh::protocol::{AcceptError, ProtocolHandler};
+use tokio::sync::{Notify, Semaphore};
+
+use exo_model::id::DeviceId;
+
+use super::{ALPN_SYNC, Inner, device_id, exchange};
+use crate::session::Side;
+
+/// Pause between looks for members to dial.
+const SUPERVISE_EVERY: Duration = Duration::from_secs(1);
+/// Shortest pause between exchanges without a hint; up to twice as long.
+const ANTI_ENTROPY: Duration = Duration::from_secs(30);
+/// Exchanges one peer may have under way.
+const EXCHANGES_PER_PEER: usize = 4;
+/// Rounds after each other, while new members make more acceptable.
+const ROUNDS_MAX: usize = 8;
+
+/// Answers peers that dial us.
+pub(super) struct SyncProtocol {
+    inner: Arc<Inner>,
+}
+
+impl SyncProtocol {
+    pub(super) fn new(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+}
+
+impl std::fmt::Debug for SyncProtocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SyncProtocol")
+    }
+}
+
+impl ProtocolHandler for SyncProtocol {
+    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+        run(self.inner.clone(), connection, Side::Responder).await;
+        Ok(())
+    }
+}
+
+/// Keeps a link to every member, for ever.
+pub(super) async fn supervise(inner: Arc<Inner>) {
+    let mut snapshot = inner.replica.watch();
+    let mut links = inner.peers.watch();
+    loop {
+        let state = snapshot.borrow_and_update().state.clone();
+        links.mark_unchanged();
+        for (device, machine) in &state.machines {
+            inner.learn(device, &machine.addresses);
+        }
+        for device in state.members.keys().filter(|device| **device != inner.me) {
+            if inner.peers.begin_dial(*device) {
+                tokio::spawn(dial(inner.clone(), *device));
+            }
+        }
+        tokio::select! {
+            changed = snapshot.changed() => if changed.is_err() { return },
+            _ = links.changed() => {}
+            () = tokio::time::sleep(SUPERVISE_EVERY) => {}
+        }
+    }
+}
+
+async fn dial(inner: Arc<Inner>, device: DeviceId) {
+    match inner.dial(device, ALPN_SYNC).await {
+        Ok(connection) => run(inner, connection, Side::Initiator).await,
+        Err(error) => {
+            tracing::debug!(peer = %device, %error, "dial failed");
+            inner.peers.dial_failed(device, jitter());
+        }
+    }
+}
+
+/// Lives as long as the connection does. Whoever dialled exchanges at once.
+pub(super) async fn run(inner: Arc<Inner>, connection: Connection, side: Side) {
+    let device = device_id(connection.remote_id());
+    let nudge = inner.peers.linked(device, connection.clone());
+    tokio::join!(
+        answer(&inner, device, &connection),
+        exchange_when_asked(&inner, device, &connection, &nudge, side == Side::Initiator),
+    );
+    inner.peers.unlinked(&device, &connection);
+    // A peer that refuses us at the handshake closes at once: do not hammer.
+    inner.peers.dial_failed(device, jitter());
+}
+
+async fn answer(inner: &Arc<Inner>, device: DeviceId, connection: &Connection) {
+    let slots = Arc::new(Semaphore::new(EXCHANGES_PER_PEER));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let Ok((send, recv)) = connection.accept_bi().await else { return };
+        let inner = inner.clone();
+        tokio::spawn(async move {
+            if let Err(error) = exchange::run(&inner, device, Side::Responder, send, recv).await {
+                tracing::debug!(peer = %device, %error, "exchange ended early");
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn exchange_when_asked(
+    inner: &Arc<Inner>,
+    device: DeviceId,
+    connection: &Connection,
+    nudge: &Notify,
+    at_once: bool,
+) {
+    let mut due = at_once;
+    loop {
+        if due {
+            exchange_rounds(inner, device, connection).await;
+        }
+        let pause = ANTI_ENTROPY.mul_f64(1.0 + jitter());
+        tokio::select! {
+            () = nudge.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+            _ = connection.closed() => return,
+        }
+        due = true;
+    }
+}
+
+async fn exchange_rounds(inner: &Arc<Inner>, device: DeviceId, connection: &Connection) {
+    for _ in 0..ROUNDS_MAX {
+        let Ok((send, recv)) = connection.open_bi().await else { return };
+        match exchange::run(inner, device, Side::Initiator, send, recv).await {
+            Ok(outcome) if outcome.deferred > 0 && outcome.stored > 0 => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::debug!(peer = %device, %error, "exchange ended early");
+                return;
+            }
+        }
+    }
+}
+
+/// A number in 0..1, to keep peers from acting in step. Not for secrets.
+pub(super) fn jitter() -> f64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    let bits = u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or(0);
+    f64::from(bits) / f64::from(u32::MAX)
+}

@@ -1,0 +1,174 @@
+//! Which members are linked, over which path, how far away.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use iroh::endpoint::Connection;
+use tokio::sync::{Notify, watch};
+
+use exo_model::community::CommunityState;
+use exo_model::id::DeviceId;
+
+/// First and longest pause between dials to one peer.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// How a peer is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerPath {
+    /// Straight, machine to machine.
+    Direct,
+    /// Through a relay.
+    Relayed,
+    /// Not at all, now.
+    Offline,
+}
+
+impl PeerPath {
+    /// The word shown to people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Relayed => "relayed",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// One other member's link.
+#[derive(Clone, Debug)]
+pub struct PeerStatus {
+    /// The member's device.
+    pub device: DeviceId,
+    /// How it is reached.
+    pub path: PeerPath,
+    /// Round-trip time of the path, where there is one.
+    pub rtt: Option<Duration>,
+}
+
+#[derive(Default)]
+struct Peer {
+    connection: Option<Connection>,
+    nudge: Arc<Notify>,
+    dialling: bool,
+    next_dial: Option<Instant>,
+    pause: Option<Duration>,
+}
+
+/// The registry of links.
+pub(super) struct Peers {
+    by_device: Mutex<BTreeMap<DeviceId, Peer>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self { by_device: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+}
+
+impl Peers {
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// A new link; the returned notification asks it to exchange.
+    pub(super) fn linked(&self, device: DeviceId, connection: Connection) -> Arc<Notify> {
+        let mut peers = self.lock();
+        let peer = peers.entry(device).or_default();
+        peer.connection = Some(connection);
+        peer.dialling = false;
+        peer.pause = None;
+        peer.next_dial = None;
+        let nudge = peer.nudge.clone();
+        drop(peers);
+        self.changed.send_modify(|count| *count += 1);
+        nudge
+    }
+
+    /// A link ended. A newer one to the same device stays.
+    pub(super) fn unlinked(&self, device: &DeviceId, connection: &Connection) {
+        let mut peers = self.lock();
+        if let Some(peer) = peers.get_mut(device)
+            && peer.connection.as_ref().is_some_and(|c| c.stable_id() == connection.stable_id())
+        {
+            peer.connection = None;
+            peer.next_dial = None;
+        }
+        drop(peers);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Whether to dial `device` now; if so it counts as being dialled.
+    pub(super) fn begin_dial(&self, device: DeviceId) -> bool {
+        let mut peers = self.lock();
+        let peer = peers.entry(device).or_default();
+        let due = peer.next_dial.is_none_or(|at| at <= Instant::now());
+        if peer.connection.is_some() || peer.dialling || !due {
+            return false;
+        }
+        peer.dialling = true;
+        true
+    }
+
+    /// A dial failed: the next one waits twice as long, with jitter.
+    pub(super) fn dial_failed(&self, device: DeviceId, jitter: f64) {
+        let mut peers = self.lock();
+        let peer = peers.entry(device).or_default();
+        let pause = peer.pause.map_or(BACK_OFF.0, |pause| (pause * 2).min(BACK_OFF.1));
+        peer.dialling = false;
+        peer.pause = Some(pause);
+        peer.next_dial = Some(Instant::now() + pause.mul_f64(0.5 + jitter));
+    }
+
+    /// Asks the link to `device` for an exchange.
+    pub(super) fn nudge(&self, device: &DeviceId) {
+        if let Some(peer) = self.lock().get(device) {
+            peer.nudge.notify_one();
+        }
+    }
+
+    /// Asks every link for an exchange.
+    pub(super) fn nudge_all(&self) {
+        for peer in self.lock().values() {
+            peer.nudge.notify_one();
+        }
+    }
+
+    /// Devices with a link.
+    pub(super) fn online(&self) -> Vec<DeviceId> {
+        self.lock()
+            .iter()
+            .filter(|(_, peer)| peer.connection.is_some())
+            .map(|(device, _)| *device)
+            .collect()
+    }
+
+    /// Every member but `me`.
+    pub(super) fn statuses(&self, state: &CommunityState, me: &DeviceId) -> Vec<PeerStatus> {
+        let peers = self.lock();
+        state
+            .members
+            .keys()
+            .filter(|device| *device != me)
+            .map(|device| status(*device, peers.get(device).and_then(|peer| peer.connection.as_ref())))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DeviceId, Peer>> {
+        self.by_device.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn status(device: DeviceId, connection: Option<&Connection>) -> PeerStatus {
+    let Some(connection) = connection.filter(|c| c.close_reason().is_none()) else {
+        return PeerStatus { device, path: PeerPath::Offline, rtt: None };
+    };
+    let paths = connection.paths();
+    let selected = paths.iter().find(iroh::endpoint::Path::is_selected);
+    let path = match &selected {
+        Some(path) if path.is_relay() => PeerPath::Relayed,
+        _ => PeerPath::Direct,
+    };
+    PeerStatus { device, path, rtt: selected.map(|path| path.rtt()) }
+}
