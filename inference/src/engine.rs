@@ -84,7 +84,10 @@ impl ForwardError {
     /// Whether the input was at fault (refuse it, blame its sender) rather
     /// than this machine or its weights.
     pub fn is_rejection(&self) -> bool {
-        !matches!(self, Self::NonFiniteOutput | Self::ForeignCache | Self::Kernel(_))
+        !matches!(
+            self,
+            Self::NonFiniteOutput | Self::ForeignCache | Self::Kernel(_)
+        )
     }
 }
 
@@ -103,9 +106,17 @@ impl Activations {
     /// [`ForwardError::Shape`] where the lengths do not fit.
     pub fn new(rows: usize, width: usize, values: Vec<f32>) -> Result<Self, ForwardError> {
         if rows.checked_mul(width) != Some(values.len()) {
-            return Err(ForwardError::Shape { values: values.len(), rows, width });
+            return Err(ForwardError::Shape {
+                values: values.len(),
+                rows,
+                width,
+            });
         }
-        Ok(Self { rows, width, values })
+        Ok(Self {
+            rows,
+            width,
+            values,
+        })
     }
 
     /// Number of positions.
@@ -188,8 +199,11 @@ pub trait StageCompute {
     ///
     /// # Errors
     /// See [`ForwardError`].
-    fn forward(&mut self, input: StageInput<'_>, position: u32)
-    -> Result<StageOutput, ForwardError>;
+    fn forward(
+        &mut self,
+        input: StageInput<'_>,
+        position: u32,
+    ) -> Result<StageOutput, ForwardError>;
 }
 
 /// A loaded stage together with one session's cache.

@@ -11,13 +11,12 @@ use exo_model::id::JobId;
 use exo_model::weights::{LayerRange, ModelManifest};
 
 use crate::chat::{ChatError, ChatTemplate, Message};
-use crate::gguf::{GgufError, Header};
 use crate::link::{LinkError, LocalChain, ShardLink};
 use crate::llama::{LoadError, Stage};
+use crate::manifest::read_checked_header;
 use crate::sample::{SampleError, Sampling};
 use crate::session::{
-    FinishReason, RequesterError, RequesterInput, RequesterOutput, RequesterSession,
-    SessionRequest,
+    FinishReason, RequesterError, RequesterInput, RequesterOutput, RequesterSession, SessionRequest,
 };
 use crate::source::WeightSource;
 use crate::tokenizer::{TextStream, Tokenizer, TokenizerError};
@@ -25,9 +24,6 @@ use crate::tokenizer::{TextStream, Tokenizer, TokenizerError};
 /// Why a model could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The header is unreadable.
-    #[error(transparent)]
-    Gguf(#[from] GgufError),
     /// The tokenizer is not usable.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -111,14 +107,18 @@ impl LocalModel {
         manifest: &ModelManifest,
         stages: &[LayerRange],
     ) -> Result<Self, OpenError> {
-        let header = Header::read(source)?;
+        let header = read_checked_header(source, manifest).map_err(LoadError::from)?;
         let tokenizer = Arc::new(Tokenizer::from_header(&header)?);
         let chat = ChatTemplate::from_header(&header)?;
         let stages = stages
             .iter()
             .map(|&layers| Stage::load(source, manifest, layers).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self { stages, tokenizer, chat })
+        Ok(Self {
+            stages,
+            tokenizer,
+            chat,
+        })
     }
 
     /// The model's tokenizer.
@@ -138,7 +138,10 @@ impl LocalModel {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer, GenerateError> {
         let prompt = self.chat.encode(&self.tokenizer, messages)?;
-        let context = self.stages.first().map_or(0, |stage| stage.config().context_length);
+        let context = self
+            .stages
+            .first()
+            .map_or(0, |stage| stage.config().context_length);
         let wanted = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
         let context_tokens = wanted
             .saturating_add(options.max_tokens)
@@ -156,8 +159,14 @@ impl LocalModel {
         let requester = RequesterSession::new(request)?;
         let chain = LocalChain::new(&self.stages, session, 0, options.sampling, context_tokens)?;
         let stream = TextStream::new(Arc::clone(&self.tokenizer));
-        let run = Run { requester, chain, stream, text: String::new(), on_text };
-        let (text, requester, finish) = run.to_end()?;
+        let run = Run {
+            requester,
+            chain,
+            stream,
+            text: String::new(),
+            on_text,
+        };
+        let (text, requester, finish) = run.finish()?;
         Ok(Answer {
             text,
             prompt_tokens: wanted,
@@ -177,7 +186,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn to_end(mut self) -> Result<(String, RequesterSession, FinishReason), GenerateError> {
+    fn finish(mut self) -> Result<(String, RequesterSession, FinishReason), GenerateError> {
         let mut input = RequesterInput::Begin { epoch: 0 };
         loop {
             let mut stop = false;
@@ -206,8 +215,13 @@ impl Run<'_> {
     }
 
     fn say(&mut self, text: Option<String>) -> ControlFlow<()> {
-        let Some(text) = text else { return ControlFlow::Continue(()) };
+        let Some(text) = text else {
+            return ControlFlow::Continue(());
+        };
         self.text.push_str(&text);
         (self.on_text)(&text)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,12 @@ impl LocalChain {
         context_tokens: u32,
     ) -> Result<Self, SampleError> {
         let unvouched_positions_max = u64::MAX;
-        let settings = StageSettings { session, epoch, sampling, unvouched_positions_max };
+        let settings = StageSettings {
+            session,
+            epoch,
+            sampling,
+            unvouched_positions_max,
+        };
         let links = stages
             .iter()
             .map(|stage| {
@@ -74,7 +79,10 @@ impl LocalChain {
                 Ok((StageSession::new(settings)?, local))
             })
             .collect::<Result<_, SampleError>>()?;
-        Ok(Self { links, tokens: VecDeque::new() })
+        Ok(Self {
+            links,
+            tokens: VecDeque::new(),
+        })
     }
 
     /// The oldest token not taken yet.

@@ -26,4 +26,6 @@ pub use matrix::LoadError;
 pub use stage::Stage;
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use exo_model::weights::{
     ByteRange, LAYERS_MAX, MODEL_TEXT_BYTES_MAX, ManifestError, ModelManifest, merge_ranges,
 };
 
-use crate::gguf::{GgufError, Header};
+use crate::gguf::{GgufError, HEADER_BYTES_MAX, Header};
 use crate::llama::{Config, ConfigError};
 use crate::source::WeightSource;
 
@@ -65,16 +65,28 @@ pub fn check_manifest(header: &Header, manifest: &ModelManifest) -> Result<(), C
     let own = describe(header, manifest.file)?;
     let parts = [
         ("the file size", own.size_bytes == manifest.size_bytes),
-        ("the architecture", own.architecture == manifest.architecture),
-        ("the context length", own.context_length == manifest.context_length),
+        (
+            "the architecture",
+            own.architecture == manifest.architecture,
+        ),
+        (
+            "the context length",
+            own.context_length == manifest.context_length,
+        ),
         ("the hidden size", own.hidden_size == manifest.hidden_size),
         (
             "the size of keys and values",
             own.kv_bytes_per_token_layer == manifest.kv_bytes_per_token_layer,
         ),
         ("the header's range", own.header == manifest.header),
-        ("the embedding's ranges", own.embedding == manifest.embedding),
-        ("the number of layers", own.layers.len() == manifest.layers.len()),
+        (
+            "the embedding's ranges",
+            own.embedding == manifest.embedding,
+        ),
+        (
+            "the number of layers",
+            own.layers.len() == manifest.layers.len(),
+        ),
         ("a layer's ranges", own.layers == manifest.layers),
         ("the head's ranges", own.head == manifest.head),
         ("the name", own.name == manifest.name),
@@ -86,13 +98,42 @@ pub fn check_manifest(header: &Header, manifest: &ModelManifest) -> Result<(), C
     }
 }
 
+/// Reads exactly the header bytes that `manifest` names, so that it works as
+/// soon as those are here, and checks the manifest against them.
+///
+/// # Errors
+/// See [`CheckError`].
+pub fn read_checked_header(
+    source: &dyn WeightSource,
+    manifest: &ModelManifest,
+) -> Result<Header, CheckError> {
+    if manifest.size_bytes != source.size() {
+        return Err(CheckError::Mismatch("the file size"));
+    }
+    if manifest.header.start != 0 || manifest.header.len() > HEADER_BYTES_MAX {
+        return Err(CheckError::Mismatch("the header's range"));
+    }
+    let unreadable = |error| CheckError::File(DescribeError::Gguf(error));
+    let bytes = source
+        .read_at(manifest.header)
+        .map_err(|error| unreadable(error.into()))?;
+    let header = Header::parse(&bytes, source.size()).map_err(unreadable)?;
+    check_manifest(&header, manifest)?;
+    Ok(header)
+}
+
 /// Refuses a file whose architecture has no engine here.
 pub(crate) fn check_architecture(header: &Header) -> Result<&str, DescribeError> {
-    let architecture = header.text("general.architecture").unwrap_or("(none stated)");
+    let architecture = header
+        .text("general.architecture")
+        .unwrap_or("(none stated)");
     if SUPPORTED_ARCHITECTURES.contains(&architecture) {
         Ok(architecture)
     } else {
-        Err(DescribeError::Architecture(clipped(architecture, MODEL_TEXT_BYTES_MAX)))
+        Err(DescribeError::Architecture(clipped(
+            architecture,
+            MODEL_TEXT_BYTES_MAX,
+        )))
     }
 }
 
@@ -175,13 +216,19 @@ mod tests {
 
     fn header_and_manifest(model: &TinyModel) -> (Header, ModelManifest) {
         let source = MemoryWeights::from(model.to_gguf());
-        (Header::read(&source).unwrap(), derive_manifest(&source, HASH).unwrap())
+        (
+            Header::read(&source).unwrap(),
+            derive_manifest(&source, HASH).unwrap(),
+        )
     }
 
     #[test]
     fn a_manifest_covers_every_tensor_and_checks_against_its_header() {
         for tied in [false, true] {
-            let model = TinyModel { tied, ..TinyModel::default() };
+            let model = TinyModel {
+                tied,
+                ..TinyModel::default()
+            };
             let (header, manifest) = header_and_manifest(&model);
             check_manifest(&header, &manifest).unwrap();
             let all = manifest.stage_ranges(manifest.all_layers().unwrap());
@@ -192,9 +239,10 @@ mod tests {
                 assert!(all.iter().any(covers), "{:?} is in no part", info.range);
             }
             let embedding = manifest.embedding[0];
-            let in_head = manifest.head.iter().any(|range| {
-                range.start <= embedding.start && embedding.end <= range.end
-            });
+            let in_head = manifest
+                .head
+                .iter()
+                .any(|range| range.start <= embedding.start && embedding.end <= range.end);
             assert_eq!(in_head, tied);
         }
     }
@@ -220,10 +268,16 @@ mod tests {
 
     #[test]
     fn another_architecture_is_refused_by_name() {
-        let model = TinyModel { architecture: "mamba", ..TinyModel::default() };
+        let model = TinyModel {
+            architecture: "mamba",
+            ..TinyModel::default()
+        };
         let source = MemoryWeights::from(model.to_gguf());
         let error = derive_manifest(&source, HASH).unwrap_err();
-        assert_eq!(error.to_string(), "unsupported architecture mamba; supported: llama");
+        assert_eq!(
+            error.to_string(),
+            "unsupported architecture mamba; supported: llama"
+        );
     }
 
     #[test]

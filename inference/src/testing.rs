@@ -30,7 +30,8 @@ impl GgufWriter {
     pub fn tensor(&mut self, name: &str, dims: &[u64], dtype: GgmlDType, values: &[f32]) {
         assert_eq!(dims.iter().product::<u64>(), values.len() as u64);
         let bytes = quantise(dtype, values);
-        self.tensors.push((name.to_owned(), dims.to_vec(), dtype, bytes));
+        self.tensors
+            .push((name.to_owned(), dims.to_vec(), dtype, bytes));
     }
 
     /// The file.
@@ -261,13 +262,21 @@ fn put_tokenizer(writer: &mut GgufWriter) {
     let texts = |items: Vec<String>| Value::Array(Array::Texts(items));
     let vocabulary = TinyModel::vocabulary();
     let plain = vocabulary.len() - CONTROL_TOKENS.len();
-    let kinds = (0..vocabulary.len()).map(|id| if id < plain { 1 } else { 3 }).collect();
+    let kinds = (0..vocabulary.len())
+        .map(|id| if id < plain { 1 } else { 3 })
+        .collect();
     writer.set("tokenizer.ggml.model", Value::Text("gpt2".into()));
     writer.set("tokenizer.ggml.pre", Value::Text("gpt-2".into()));
-    writer.set("tokenizer.ggml.token_type", Value::Array(Array::Integers(kinds)));
+    writer.set(
+        "tokenizer.ggml.token_type",
+        Value::Array(Array::Integers(kinds)),
+    );
     writer.set("tokenizer.ggml.eos_token_id", Value::Unsigned(plain as u64));
     writer.set("tokenizer.ggml.tokens", texts(vocabulary));
-    writer.set("tokenizer.ggml.merges", texts(MERGES.map(str::to_owned).into()));
+    writer.set(
+        "tokenizer.ggml.merges",
+        texts(MERGES.map(str::to_owned).into()),
+    );
     writer.set("tokenizer.chat_template", Value::Text(TEMPLATE.into()));
 }
 

@@ -1,8 +1,8 @@
 //! Bounded CBOR: what every stored or received structure passes through.
 //!
-//! Encoding is deterministic (definite lengths, fields by index). Decoding
-//! refuses trailing bytes, so that one value has one accepted form in front
-//! of hashes and signatures.
+//! Encoding is deterministic (definite lengths, shortest heads, fields by
+//! index). Decoding accepts exactly what encoding gives, so that one value has
+//! one form in front of hashes and signatures.
 
 use minicbor::{Decode, Encode};
 
@@ -20,9 +20,10 @@ pub enum DecodeError {
     /// Not CBOR, or not of the expected shape.
     #[error("malformed: {0}")]
     Malformed(String),
-    /// Well-formed, with bytes left over.
-    #[error("trailing bytes")]
-    Trailing,
+    /// Readable, but not the one form that [`encode`] gives: bytes left over,
+    /// longer heads, unknown fields.
+    #[error("not in canonical form")]
+    NotCanonical,
 }
 
 /// Encodes `value`. Writing into memory cannot fail for the types of this
@@ -35,17 +36,13 @@ pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
 ///
 /// # Errors
 /// See [`DecodeError`].
-pub fn decode<'b, T: Decode<'b, ()>>(bytes: &'b [u8], max: usize) -> Result<T, DecodeError> {
+pub fn decode<'b, T>(bytes: &'b [u8], max: usize) -> Result<T, DecodeError>
+where
+    T: Decode<'b, ()> + Encode<()>,
+{
     if bytes.len() > max {
         return Err(DecodeError::TooLong { len: bytes.len(), max });
     }
-    let mut decoder = minicbor::Decoder::new(bytes);
-    let value = decoder
-        .decode()
-        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
-    if decoder.position() == bytes.len() {
-        Ok(value)
-    } else {
-        Err(DecodeError::Trailing)
-    }
+    let value = minicbor::decode(bytes).map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    if encode(&value) == bytes { Ok(value) } else { Err(DecodeError::NotCanonical) }
 }

@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 
 use crate::amount::Amount;
 use crate::codec;
+use crate::envelope::{Envelope, LAMPORT_MAX};
 use crate::event::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, Event};
 use crate::feed::{Change, FeedId, FeedPosition, Stream, VerifiedEvent};
-use crate::envelope::{Envelope, LAMPORT_MAX};
 use crate::id::{BlobHash, ChangeHash, ChannelId, CommunityId, DeviceId, InviteKey};
 use crate::invite::{self, INVITE_USES_MAX};
 use crate::ledger::{Ledger, Voucher};
@@ -156,9 +156,14 @@ impl CommunityState {
 
     /// A member's name, or the short id of an unknown device.
     pub fn name_of(&self, device: &DeviceId) -> String {
-        self.members
-            .get(device)
-            .map_or_else(|| device.to_string(), |member| member.name.clone())
+        self.members.get(device).map_or_else(|| device.to_string(), |member| member.name.clone())
+    }
+
+    /// Whether `device` may publish a shard of `model` beside its others.
+    pub(crate) fn has_shard_room(&self, device: &DeviceId, model: &BlobHash) -> bool {
+        self.machines.get(device).is_none_or(|machine| {
+            machine.shards.len() < SHARDS_PER_MACHINE_MAX || machine.shards.contains_key(model)
+        })
     }
 
     /// Applies one event, the next in order. Returns whether it counted.
@@ -179,14 +184,12 @@ impl CommunityState {
                 self.offer(author, *memory_bytes, *micros_per_mib, addresses)
             }
             Event::ShardHosted { model, layers } => self.host(author, *model, *layers),
-            Event::ShardDropped { model } => self
-                .machines
-                .get_mut(&author)
-                .is_some_and(|machine| machine.shards.remove(model).is_some()),
+            Event::ShardDropped { model } => {
+                self.machines.get_mut(&author).is_some_and(|machine| machine.shards.remove(model).is_some())
+            }
             Event::ModelAdded { manifest } => self.add_model(author, manifest),
             Event::Locked { job, payee, max } => {
-                self.is_member(payee)
-                    && self.ledger.lock(event.hash, author, *payee, *job, *max).is_ok()
+                self.is_member(payee) && self.ledger.lock(event.hash, author, *payee, *job, *max).is_ok()
             }
             Event::Settled { lock, amount, voucher } => {
                 let voucher = Voucher { lock: *lock, amount: *amount, signature: *voucher };
@@ -199,7 +202,9 @@ impl CommunityState {
 
     fn found(&mut self, event: &VerifiedEvent, body: &Event) -> bool {
         let Event::Founded { name, founder, founder_name, floor, .. } = body else { return false };
-        let authentic = event.seq == 1
+        let authentic = self.members.is_empty()
+            && event.seq == 1
+            && event.feed.segment == 0
             && event.payload_hash == *self.id.as_bytes()
             && *founder == event.feed.device
             && is_clean_name(name)
@@ -238,8 +243,7 @@ impl CommunityState {
             return false;
         }
         let Some(issued) = self.invites.get_mut(invite) else { return false };
-        if issued.used >= issued.uses
-            || invite::verify_proof(&self.id, device, name, invite, proof).is_err()
+        if issued.used >= issued.uses || invite::verify_proof(&self.id, device, name, invite, proof).is_err()
         {
             return false;
         }
@@ -267,9 +271,14 @@ impl CommunityState {
         fits
     }
 
-    fn offer(&mut self, author: DeviceId, memory_bytes: u64, micros_per_mib: u32, addresses: &[String]) -> bool {
-        let fits = addresses.len() <= ADDRESSES_MAX
-            && addresses.iter().all(|address| address.len() <= ADDRESS_BYTES_MAX);
+    fn offer(
+        &mut self,
+        author: DeviceId,
+        memory_bytes: u64,
+        micros_per_mib: u32,
+        addresses: &[String],
+    ) -> bool {
+        let fits = are_addresses(addresses);
         if fits {
             let machine = self.machines.entry(author).or_default();
             machine.memory_bytes = memory_bytes;
@@ -280,12 +289,11 @@ impl CommunityState {
     }
 
     fn host(&mut self, author: DeviceId, model: BlobHash, layers: LayerRange) -> bool {
-        let machine = self.machines.entry(author).or_default();
         // A derived decoder does not know `LayerRange::new`'s rule.
-        let fits = LayerRange::new(layers.start(), layers.end()).is_some()
-            && (machine.shards.len() < SHARDS_PER_MACHINE_MAX || machine.shards.contains_key(&model));
+        let fits =
+            LayerRange::new(layers.start(), layers.end()).is_some() && self.has_shard_room(&author, &model);
         if fits {
-            machine.shards.insert(model, layers);
+            self.machines.entry(author).or_default().shards.insert(model, layers);
         }
         fits
     }
@@ -320,7 +328,14 @@ impl CommunityState {
         };
         add(codec::encode(&("state", self.id, self.name.as_str(), self.ledger.floor())));
         for (device, m) in &self.members {
-            add(codec::encode(&("member", *device, m.name.as_str(), m.role.as_str(), m.admitted_by, m.admitted_ms)));
+            add(codec::encode(&(
+                "member",
+                *device,
+                m.name.as_str(),
+                m.role.as_str(),
+                m.admitted_by,
+                m.admitted_ms,
+            )));
         }
         for (key, i) in &self.invites {
             add(codec::encode(&("invite", *key, i.issuer, i.uses, i.used, i.expires_ms)));
@@ -338,10 +353,22 @@ impl CommunityState {
     }
 }
 
+/// Whether a list of addresses is bounded and each is `ip:port`.
+pub(crate) fn are_addresses(addresses: &[String]) -> bool {
+    addresses.len() <= ADDRESSES_MAX
+        && addresses.iter().all(|address| {
+            address.len() <= ADDRESS_BYTES_MAX && address.parse::<std::net::SocketAddr>().is_ok()
+        })
+}
+
 /// A community's events and what they mean.
 #[derive(Debug)]
 pub struct Community {
     events: BTreeMap<(u64, ChangeHash), VerifiedEvent>,
+    /// Lamport times along each feed, by sequence number: the event's own and
+    /// the greatest up to it.
+    times: BTreeMap<FeedId, BTreeMap<u64, (u64, u64)>>,
+    /// Greatest Lamport time of a member's readable event.
     lamport: u64,
     state: CommunityState,
 }
@@ -349,7 +376,7 @@ pub struct Community {
 impl Community {
     /// A community of which nothing is known yet but its id.
     pub fn new(id: CommunityId) -> Self {
-        Self { events: BTreeMap::new(), lamport: 0, state: CommunityState::empty(id) }
+        Self { events: BTreeMap::new(), times: BTreeMap::new(), lamport: 0, state: CommunityState::empty(id) }
     }
 
     /// The state that all inserted events reduce to.
@@ -361,36 +388,88 @@ impl Community {
     /// there change nothing. Returns whether the state may have changed.
     pub fn insert<'a>(&mut self, events: impl IntoIterator<Item = &'a VerifiedEvent>) -> bool {
         let mut first_new: Option<(u64, ChangeHash)> = None;
+        let mut again = false;
         let last = self.events.last_key_value().map(|(order, _)| *order);
+        let mut messages = Vec::new();
         for event in events {
-            if event.feed.community != self.state.id {
+            if event.feed.community != self.state.id || event.event.is_err() {
                 continue;
             }
-            self.lamport = self.lamport.max(event.lamport);
             // Messages shape views, not the state; keeping them out keeps
             // a long history out of memory.
-            if matches!(event.feed.stream, Stream::Channel(_)) || event.event.is_err() {
+            if matches!(event.feed.stream, Stream::Channel(_)) {
+                messages.push((event.feed.device, event.lamport));
                 continue;
             }
             let order = event.order();
             if self.events.insert(order, event.clone()).is_none() {
                 first_new = Some(first_new.map_or(order, |first| first.min(order)));
+                again |= self.note_time(event);
             }
         }
-        let Some(first_new) = first_new else { return false };
-        if last.is_some_and(|last| first_new < last) {
+        if let Some(first_new) = first_new {
             // Something takes effect before what was already reduced: again
             // from the start.
+            self.reduce(if again || last.is_some_and(|last| first_new < last) {
+                None
+            } else {
+                Some(first_new)
+            });
+        }
+        for (author, lamport) in messages {
+            self.advance(&author, lamport);
+        }
+        first_new.is_some()
+    }
+
+    /// Notes when an event was written; returns whether that changes the
+    /// standing of later events in its feed, which came first.
+    fn note_time(&mut self, event: &VerifiedEvent) -> bool {
+        let times = self.times.entry(event.feed).or_default();
+        let mut greatest = times.range(..event.seq).next_back().map_or(0, |(_, (_, greatest))| *greatest);
+        times.insert(event.seq, (event.lamport, greatest));
+        let mut followed = false;
+        for (seq, (own, upto)) in times.range_mut(event.seq..) {
+            greatest = greatest.max(*own);
+            *upto = greatest;
+            followed |= *seq > event.seq;
+        }
+        followed
+    }
+
+    /// Applies events from `first` on, or all of them to an empty state.
+    fn reduce(&mut self, first: Option<(u64, ChangeHash)>) {
+        if first.is_none() {
             self.state = CommunityState::empty(self.state.id);
-            for event in self.events.values() {
+        }
+        let from = first.unwrap_or((0, ChangeHash::from_bytes([0; 32])));
+        let mut counted = Vec::new();
+        for event in self.events.range(from..).map(|(_, event)| event) {
+            if self.is_in_time(event) {
                 self.state.apply(event);
-            }
-        } else {
-            for event in self.events.range(first_new..).map(|(_, event)| event) {
-                self.state.apply(event);
+                counted.push((event.feed.device, event.lamport));
             }
         }
-        true
+        for (author, lamport) in counted {
+            self.advance(&author, lamport);
+        }
+    }
+
+    /// Whether an event's Lamport time exceeds all before it in its feed. One
+    /// that was dated back counts for nothing: it would take effect before
+    /// what its author had already said, without a fork as proof.
+    fn is_in_time(&self, event: &VerifiedEvent) -> bool {
+        self.times
+            .get(&event.feed)
+            .and_then(|times| times.range(..event.seq).next_back())
+            .is_none_or(|(_, (_, greatest))| *greatest < event.lamport)
+    }
+
+    /// Moves the clock on; strangers do not.
+    fn advance(&mut self, author: &DeviceId, lamport: u64) {
+        if self.state.is_member(author) {
+            self.lamport = self.lamport.max(lamport);
+        }
     }
 
     /// The change that records `event` as this community's next: its Lamport

@@ -5,8 +5,10 @@
 //! to the author, not protection of the others.
 
 use crate::amount::Amount;
-use crate::community::{CHANNELS_MAX, CommunityState, INVITES_MAX, MEMBERS_MAX};
-use crate::event::Event;
+use crate::community::{
+    CHANNELS_MAX, CommunityState, INVITES_MAX, MEMBERS_MAX, MODELS_MAX, SHARDS_PER_MACHINE_MAX, are_addresses,
+};
+use crate::event::{ADDRESSES_MAX, Event};
 use crate::feed::Stream;
 use crate::id::{BlobHash, ChangeHash, ChannelId, DeviceId, InviteKey, JobId};
 use crate::invite::{self, INVITE_USES_MAX, JoinRequest};
@@ -101,6 +103,12 @@ pub enum Refusal {
     /// No such model, or layers it does not have.
     #[error("there is no such model in this community")]
     UnknownModel,
+    /// Something of this name or key is there already.
+    #[error("this {0} exists already")]
+    Exists(&'static str),
+    /// Not at most so many socket addresses.
+    #[error("a machine can publish at most {ADDRESSES_MAX} addresses of the form ip:port")]
+    Addresses,
     /// The number of uses is not possible.
     #[error("an invite can be used 1 to {INVITE_USES_MAX} times")]
     InviteUses,
@@ -157,11 +165,13 @@ pub fn decide(
                 return Err(Refusal::InviteUses);
             }
             owner_with_room(state, &me, "invites", state.invites.len(), INVITES_MAX)?;
+            refuse_existing("invite", state.invites.contains_key(&key))?;
             Ok((Stream::Charter, Event::InviteIssued { key, uses, expires_ms }))
         }
         Intent::Admit(request) => admit(state, now_ms, request),
         Intent::CreateChannel { channel, name } => {
             owner_with_room(state, &me, "channels", state.channels.len(), CHANNELS_MAX)?;
+            refuse_existing("channel", state.channels.contains_key(&channel))?;
             let name = text::clean_name("the channel's name", &name)?;
             Ok((Stream::Charter, Event::ChannelCreated { channel, name }))
         }
@@ -172,20 +182,37 @@ pub fn decide(
             let text = text::clean_message(&text)?;
             Ok((Stream::Channel(channel), Event::MessagePosted { text }))
         }
-        Intent::OfferMachine { memory_bytes, micros_per_mib, addresses } => Ok((
-            Stream::Cluster,
-            Event::MachineOffered { memory_bytes, micros_per_mib, addresses },
-        )),
+        Intent::OfferMachine { memory_bytes, micros_per_mib, addresses } => {
+            if !are_addresses(&addresses) {
+                return Err(Refusal::Addresses);
+            }
+            Ok((Stream::Cluster, Event::MachineOffered { memory_bytes, micros_per_mib, addresses }))
+        }
         Intent::HostShard { model, layers } => {
             let known = state.models.get(&model).and_then(|model| model.manifest.all_layers());
             if !known.is_some_and(|all| all.covers(layers)) {
                 return Err(Refusal::UnknownModel);
+            }
+            if !state.has_shard_room(&me, &model) {
+                return Err(Refusal::Full {
+                    what: "models hosted by one machine",
+                    max: SHARDS_PER_MACHINE_MAX,
+                });
             }
             Ok((Stream::Cluster, Event::ShardHosted { model, layers }))
         }
         Intent::DropShard { model } => Ok((Stream::Cluster, Event::ShardDropped { model })),
         Intent::AddModel(manifest) => {
             manifest.check()?;
+            match state.models.get(&manifest.file) {
+                Some(known) => {
+                    refuse_existing("model", known.manifest != manifest || known.holders.contains(&me))?
+                }
+                None if state.models.len() >= MODELS_MAX => {
+                    return Err(Refusal::Full { what: "models", max: MODELS_MAX });
+                }
+                None => {}
+            }
             Ok((Stream::Library, Event::ModelAdded { manifest }))
         }
         Intent::Lock { job, payee, max } => {
@@ -221,6 +248,10 @@ fn owner_with_room(
         return Err(Refusal::Full { what, max });
     }
     Ok(())
+}
+
+fn refuse_existing(what: &'static str, exists: bool) -> Result<(), Refusal> {
+    if exists { Err(Refusal::Exists(what)) } else { Ok(()) }
 }
 
 fn admit(state: &CommunityState, now_ms: i64, request: JoinRequest) -> Result<(Stream, Event), Refusal> {

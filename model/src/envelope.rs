@@ -47,11 +47,7 @@ pub enum EnvelopeError {
 impl Envelope {
     /// An envelope of the current version around `event`.
     pub fn new(lamport: u64, event: &Event) -> Self {
-        Self {
-            version: ENVELOPE_VERSION,
-            lamport,
-            event: codec::encode(event),
-        }
+        Self { version: ENVELOPE_VERSION, lamport, event: codec::encode(event) }
     }
 
     /// The bytes a change carries.

@@ -156,7 +156,8 @@ pub enum Event {
         #[n(2)]
         voucher: Signature,
     },
-    /// The payee asks for no more: the rest of the lock is free again.
+    /// The payee asks for no more: the rest of the lock is free again. It
+    /// settles first; vouchers posted later count for nothing.
     #[n(11)]
     Closed {
         /// The change that carries the lock.
@@ -187,9 +188,7 @@ impl Event {
                 *stream == Stream::Cluster
             }
             Self::ModelAdded { .. } => *stream == Stream::Library,
-            Self::Locked { .. } | Self::Settled { .. } | Self::Closed { .. } => {
-                *stream == Stream::Ledger
-            }
+            Self::Locked { .. } | Self::Settled { .. } | Self::Closed { .. } => *stream == Stream::Ledger,
         }
     }
 }

@@ -188,11 +188,7 @@ impl VerifiedEvent {
         let lamport = envelope.as_ref().map_or(0, |envelope| envelope.lamport);
         let event = envelope.map_err(Meaningless::from).and_then(|envelope| {
             let event = Event::decode(&envelope.event)?;
-            if event.belongs_in(&feed.stream) {
-                Ok(event)
-            } else {
-                Err(Meaningless::WrongStream)
-            }
+            if event.belongs_in(&feed.stream) { Ok(event) } else { Err(Meaningless::WrongStream) }
         });
         Self {
             feed,

@@ -22,7 +22,7 @@ pub const TICKET_PREFIX: &str = "exo1";
 /// Most members a ticket names as contacts.
 pub const CONTACTS_MAX: usize = 8;
 /// Longest ticket text, in characters.
-pub const TICKET_CHARS_MAX: usize = 8 * 1024;
+pub const TICKET_CHARS_MAX: usize = 16 * 1024;
 /// How long an invite lasts unless asked otherwise: seven days, in ms.
 pub const INVITE_TTL_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 /// Most devices one invite can admit.
@@ -130,9 +130,7 @@ impl FromStr for Ticket {
         }
         let text: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_lowercase();
         let body = text.strip_prefix(TICKET_PREFIX).ok_or(TicketError::Prefix)?;
-        let bytes = BASE32_NOPAD
-            .decode(body.to_uppercase().as_bytes())
-            .map_err(|_| TicketError::Damaged)?;
+        let bytes = BASE32_NOPAD.decode(body.to_uppercase().as_bytes()).map_err(|_| TicketError::Damaged)?;
         let split = bytes.len().checked_sub(CHECKSUM_LEN).ok_or(TicketError::Damaged)?;
         let (contents, checksum) = bytes.split_at(split);
         if blake3::hash(contents).as_bytes()[..CHECKSUM_LEN] != *checksum {

@@ -47,7 +47,12 @@ impl Voucher {
     ///
     /// # Errors
     /// [`BadSignature`].
-    pub fn verify(&self, community: &CommunityId, payer: &DeviceId, payee: &DeviceId) -> Result<(), BadSignature> {
+    pub fn verify(
+        &self,
+        community: &CommunityId,
+        payer: &DeviceId,
+        payee: &DeviceId,
+    ) -> Result<(), BadSignature> {
         let message = message(community, &self.lock, payee, self.amount);
         signature::verify(payer, &message, &self.signature)
     }
@@ -84,11 +89,7 @@ pub struct Lock {
 impl Lock {
     /// What is still set aside.
     pub fn held(&self) -> Amount {
-        if self.closed {
-            Amount::ZERO
-        } else {
-            self.max.checked_sub(self.settled).unwrap_or(Amount::ZERO)
-        }
+        if self.closed { Amount::ZERO } else { self.max.checked_sub(self.settled).unwrap_or(Amount::ZERO) }
     }
 }
 
@@ -118,6 +119,9 @@ pub enum LedgerFault {
     /// The amount is negative or over the lock's maximum.
     #[error("the amount is not within the lock")]
     AmountOutOfLock,
+    /// The payee gave the rest of the lock back.
+    #[error("the lock is closed")]
+    Closed,
     /// The payer did not sign the voucher.
     #[error("the voucher is not the payer's")]
     Voucher,
@@ -219,9 +223,12 @@ impl Ledger {
         if voucher.amount < Amount::ZERO || voucher.amount > lock.max {
             return Err(LedgerFault::AmountOutOfLock);
         }
-        voucher
-            .verify(community, &lock.payer, &lock.payee)
-            .map_err(|_| LedgerFault::Voucher)
+        // What was given back may be locked again: settling it later would
+        // spend it twice.
+        if lock.closed && voucher.amount > lock.settled {
+            return Err(LedgerFault::Closed);
+        }
+        voucher.verify(community, &lock.payer, &lock.payee).map_err(|_| LedgerFault::Voucher)
     }
 
     pub(crate) fn settle(
@@ -309,10 +316,10 @@ mod tests {
         assert_eq!(ledger.close(&a, &LOCK), Err(LedgerFault::NotAParty));
         ledger.close(&b, &LOCK).expect("the payee");
         assert_eq!(ledger.available(&a), Some(amount(100)));
-        // Work that was done before the close can still be settled.
+        // What was given back cannot be claimed any more.
         let voucher = Voucher::sign(&ana, &COMMUNITY, LOCK, &b, amount(5));
-        ledger.settle(&COMMUNITY, &b, &voucher).expect("valid");
-        assert_eq!(ledger.available(&a), Some(amount(95)));
+        assert_eq!(ledger.settle(&COMMUNITY, &b, &voucher), Err(LedgerFault::Closed));
+        assert_eq!(ledger.available(&a), Some(amount(100)));
     }
 
     #[test]

@@ -58,10 +58,5 @@ pub trait ChangeStore {
     ///
     /// # Errors
     /// When the medium fails.
-    fn read_run(
-        &self,
-        feed: &FeedId,
-        after_seq: u64,
-        max_bytes: usize,
-    ) -> Result<Option<Run>, Self::Error>;
+    fn read_run(&self, feed: &FeedId, after_seq: u64, max_bytes: usize) -> Result<Option<Run>, Self::Error>;
 }

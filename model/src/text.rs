@@ -26,14 +26,31 @@ pub enum TextError {
     },
 }
 
-/// A name as it may enter the shared state: one line, trimmed, no control or
-/// direction-changing characters, at most [`NAME_BYTES_MAX`] bytes.
+/// A name as it may enter the shared state: one line, trimmed, nothing
+/// invisible or direction-changing, at most [`NAME_BYTES_MAX`] bytes.
 ///
 /// # Errors
 /// When nothing is left, or too much.
 pub fn clean_name(what: &'static str, text: &str) -> Result<String, TextError> {
-    let kept: String = text.chars().filter(|c| !is_unsafe(*c)).collect();
-    bounded(what, kept.trim(), NAME_BYTES_MAX)
+    bounded(what, &clean_line(text), NAME_BYTES_MAX)
+}
+
+/// Whether a received line of any length is visible throughout.
+pub fn is_clean_line(text: &str) -> bool {
+    !text.is_empty() && clean_line(text) == text
+}
+
+fn clean_line(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for c in text.chars().filter(|c| !is_unsafe(*c) && !is_invisible(*c)) {
+        // Joiners and variation selectors shape emoji and several scripts;
+        // behind an ASCII letter they would only make two equal-looking names.
+        let shapes = is_shaping(c);
+        if !shapes || kept.chars().next_back().is_some_and(|before| !before.is_ascii()) {
+            kept.push(c);
+        }
+    }
+    kept.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\u{200c}' | '\u{200d}')).to_owned()
 }
 
 /// A message as it may enter the shared state: trimmed, line breaks and tabs
@@ -42,10 +59,7 @@ pub fn clean_name(what: &'static str, text: &str) -> Result<String, TextError> {
 /// # Errors
 /// When nothing is left, or too much.
 pub fn clean_message(text: &str) -> Result<String, TextError> {
-    let kept: String = text
-        .chars()
-        .filter(|c| matches!(c, '\n' | '\t') || !is_unsafe(*c))
-        .collect();
+    let kept: String = text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_unsafe(*c)).collect();
     bounded("the message", kept.trim(), MESSAGE_BYTES_MAX)
 }
 
@@ -59,10 +73,26 @@ pub fn is_clean_message(text: &str) -> bool {
     clean_message(text).is_ok_and(|clean| clean == text)
 }
 
-/// Control characters move cursors and hide text; the bidirectional overrides
-/// and isolates make one name look like another (Unicode UAX #9).
+/// Control characters and line separators move cursors and hide text; the
+/// bidirectional overrides and isolates make one text look like another
+/// (Unicode UAX #9).
 fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Characters without a glyph (Unicode Default_Ignorable_Code_Point and blank
+/// fillers), the shaping ones aside.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}'..='\u{2065}'
+        | '\u{206a}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Zero-width joiners and variation selectors.
+fn is_shaping(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}')
 }
 
 fn bounded(what: &'static str, text: &str, max: usize) -> Result<String, TextError> {
@@ -85,6 +115,12 @@ mod tests {
         assert!(!is_clean_name("a\nb"));
         assert!(is_clean_name("Zoë 漢字"));
         assert!(clean_name("name", "\u{7}").is_err());
+        for hidden in ["Ana\u{200b}", "a\u{2028}b", "\u{3164}", "Ana\u{200d}", "a\u{feff}", "\u{e0041}"] {
+            assert!(!is_clean_name(hidden), "{hidden:?}");
+        }
+        for shaped in ["👩\u{200d}👧", "می\u{200c}خواهم", "❤\u{fe0f}"] {
+            assert!(is_clean_name(shaped), "{shaped:?}");
+        }
     }
 
     #[test]

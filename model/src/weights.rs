@@ -9,7 +9,9 @@ use std::fmt;
 
 use minicbor::{Decode, Encode};
 
+use crate::codec;
 use crate::id::BlobHash;
+use crate::text::is_clean_line;
 
 /// Most layers a manifest may name.
 pub const LAYERS_MAX: u32 = 512;
@@ -17,6 +19,8 @@ pub const LAYERS_MAX: u32 = 512;
 pub const RANGES_PER_PART_MAX: usize = 64;
 /// Longest name, architecture or licence text, in bytes.
 pub const MODEL_TEXT_BYTES_MAX: usize = 128;
+/// Longest encoded manifest: fits one event with room for its envelope.
+pub const MANIFEST_BYTES_MAX: usize = 24 * 1024;
 
 /// Consecutive transformer layers `start..end` of one model, never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -30,11 +34,7 @@ pub struct LayerRange {
 impl LayerRange {
     /// `start..end`, or `None` where that is empty or past [`LAYERS_MAX`].
     pub const fn new(start: u32, end: u32) -> Option<Self> {
-        if start < end && end <= LAYERS_MAX {
-            Some(Self { start, end })
-        } else {
-            None
-        }
+        if start < end && end <= LAYERS_MAX { Some(Self { start, end }) } else { None }
     }
 
     /// First layer.
@@ -90,10 +90,7 @@ impl ByteRange {
     /// `alignment` bytes, cut at `size`. `alignment` must not be 0.
     pub const fn aligned(self, alignment: u64, size: u64) -> Self {
         let end = self.end.div_ceil(alignment).saturating_mul(alignment);
-        Self {
-            start: self.start / alignment * alignment,
-            end: if end < size { end } else { size },
-        }
+        Self { start: self.start / alignment * alignment, end: if end < size { end } else { size } }
     }
 }
 
@@ -113,9 +110,7 @@ pub fn merge_ranges(mut ranges: Vec<ByteRange>) -> Vec<ByteRange> {
 
 /// Total length of `ranges` in bytes, saturating; overlaps count twice.
 pub fn total_len(ranges: &[ByteRange]) -> u64 {
-    ranges
-        .iter()
-        .fold(0, |sum, range| sum.saturating_add(range.len()))
+    ranges.iter().fold(0, |sum, range| sum.saturating_add(range.len()))
 }
 
 /// A model file as its community knows it.
@@ -166,8 +161,11 @@ pub enum ManifestError {
     /// A count or a text is over its fixed limit.
     #[error("model manifest is over its limits: {0}")]
     TooLarge(&'static str),
-    /// A byte range is empty, reversed, or outside the file.
-    #[error("model manifest names bytes outside its file")]
+    /// A text has characters that could deceive.
+    #[error("model manifest has texts with control characters")]
+    Text,
+    /// A byte range is empty, reversed, outside the file, or in the header.
+    #[error("model manifest names bytes outside its file, or its header's")]
     BadRange,
 }
 
@@ -192,6 +190,9 @@ impl ModelManifest {
             if text.len() > MODEL_TEXT_BYTES_MAX {
                 return Err(ManifestError::TooLarge("a text"));
             }
+            if !text.is_empty() && !is_clean_line(text) {
+                return Err(ManifestError::Text);
+            }
         }
         if self.layers.is_empty() || self.layer_count() > LAYERS_MAX {
             return Err(ManifestError::TooLarge("the number of layers"));
@@ -203,13 +204,16 @@ impl ModelManifest {
             }
             if part
                 .iter()
-                .any(|range| range.is_empty() || range.end > self.size_bytes)
+                .any(|range| range.is_empty() || range.start < self.header.end || range.end > self.size_bytes)
             {
                 return Err(ManifestError::BadRange);
             }
         }
         if self.header.start != 0 || self.header.is_empty() || self.header.end > self.size_bytes {
             return Err(ManifestError::BadRange);
+        }
+        if codec::encode(self).len() > MANIFEST_BYTES_MAX {
+            return Err(ManifestError::TooLarge("the whole"));
         }
         Ok(())
     }
@@ -218,10 +222,7 @@ impl ModelManifest {
     /// embedding if it is first, norm and head if it is last. Sorted, merged;
     /// empty where `layers` is outside the model.
     pub fn stage_ranges(&self, layers: LayerRange) -> Vec<ByteRange> {
-        let Some(own) = self
-            .layers
-            .get(layers.start() as usize..layers.end() as usize)
-        else {
+        let Some(own) = self.layers.get(layers.start() as usize..layers.end() as usize) else {
             return Vec::new();
         };
         let mut ranges = vec![self.header];

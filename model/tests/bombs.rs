@@ -15,7 +15,7 @@ use exo_model::invite::{Contact, JoinRequest, Ticket};
 use exo_model::port::Signer as _;
 use exo_model::signature::SecretKey;
 use exo_model::{CommunityId, Event, FeedId, Stream};
-use minicbor::Decode;
+use minicbor::{Decode, Encode};
 
 /// Counts, per thread, the bytes that the system allocator hands out.
 struct Counting;
@@ -61,7 +61,7 @@ fn allocated_by<T>(work: impl FnOnce() -> T) -> (T, usize) {
 
 /// Decodes, and fails the test if that took more memory than a small multiple
 /// of the input.
-fn frugal<T: for<'b> Decode<'b, ()>>(what: &str, bytes: &[u8]) -> bool {
+fn frugal<T: for<'b> Decode<'b, ()> + Encode<()>>(what: &str, bytes: &[u8]) -> bool {
     let (decoded, allocated) = allocated_by(|| decode::<T>(bytes, 1 << 20).is_ok());
     assert!(allocated <= 128 * bytes.len() + 4_096, "{what}: {allocated} bytes for {}", bytes.len());
     decoded
@@ -81,7 +81,7 @@ fn claims() -> Vec<Vec<u8>> {
 }
 
 /// Puts every claim in the place of every byte.
-fn bombard<T: for<'b> Decode<'b, ()>>(what: &str, bytes: &[u8]) {
+fn bombard<T: for<'b> Decode<'b, ()> + Encode<()>>(what: &str, bytes: &[u8]) {
     for claim in claims() {
         for at in 0..bytes.len() {
             let bomb = [&bytes[..at], &claim, &bytes[at + 1..]].concat();
@@ -135,7 +135,16 @@ fn n07_a_run_of_claimed_changes_fails_where_its_bytes_end() {
 fn nested_unknown_fields_cost_neither_stack_nor_time() {
     let base = encode(&Event::Closed { lock: exo_model::ChangeHash::from_bytes([1; 32]) });
     let fields = base.iter().position(|byte| *byte == 0x81).expect("one field");
-    for nest in [&[0x81_u8][..], &[0x9f], &[0x82, 0x9f], &[0x82, 0x00], &[0xa1, 0x00], &[0xbf, 0x00], &[0xc1], &[0x9f, 0xff]] {
+    for nest in [
+        &[0x81_u8][..],
+        &[0x9f],
+        &[0x82, 0x9f],
+        &[0x82, 0x00],
+        &[0xa1, 0x00],
+        &[0xbf, 0x00],
+        &[0xc1],
+        &[0x9f, 0xff],
+    ] {
         let mut bomb = base.clone();
         bomb[fields] = 0x82;
         while bomb.len() < 32_000 {

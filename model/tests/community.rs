@@ -16,7 +16,8 @@ use exo_model::{ChannelId, Community, CommunityId, Event, FeedId, Stream, Verifi
 fn founding() -> (CommunityId, Vec<u8>, Event) {
     let owner = Device::new(1).id();
     let floor = Amount::from_token_mib(-5);
-    let (feed, _, change) = exo_model::community::found(owner, "Ona".into(), "Garden".into(), floor, [7; 16], NOW);
+    let (feed, _, change) =
+        exo_model::community::found(owner, "Ona".into(), "Garden".into(), floor, [7; 16], NOW);
     let envelope = Envelope::decode(&change.payload).expect("readable");
     let event = Event::decode(&envelope.event).expect("readable");
     (feed.community, change.payload, event)
@@ -26,7 +27,8 @@ fn founding() -> (CommunityId, Vec<u8>, Event) {
 fn opened(id: CommunityId, seed: u16, stream: Stream, payloads: &[&[u8]]) -> Community {
     let mut device = Device::new(seed);
     let feed = FeedId::new(id, device.id(), stream);
-    let events: Vec<VerifiedEvent> = payloads.iter().map(|payload| device.write(feed, change(NOW, payload))).collect();
+    let events: Vec<VerifiedEvent> =
+        payloads.iter().map(|payload| device.write(feed, change(NOW, payload))).collect();
     reduced(id, [events.as_slice()])
 }
 
@@ -54,7 +56,9 @@ fn a_founding_counts_only_for_the_id_that_commits_to_it() {
     for forged in [Envelope::new(1, &renamed).encode(), Envelope::new(2, &event).encode()] {
         assert!(opened(id, 1, Stream::Charter, &[&forged]).state().members.is_empty());
     }
-    assert!(opened(CommunityId::from_bytes([9; 32]), 1, Stream::Charter, &[&payload]).state().members.is_empty());
+    assert!(
+        opened(CommunityId::from_bytes([9; 32]), 1, Stream::Charter, &[&payload]).state().members.is_empty()
+    );
 }
 
 #[test]
@@ -64,7 +68,9 @@ fn a_founding_under_an_unclean_name_counts_for_nothing_under_any_id() {
         let (name, founder_name) = (name.to_owned(), founder_name.to_owned());
         Event::Founded { name, founder: owner, founder_name, floor: Amount::ZERO, nonce: [0; 16] }
     };
-    for event in [bell("Gar\u{7}den", "Ona"), bell("Garden", "O\u{202e}na"), bell("", "Ona"), bell("Garden", " Ona")] {
+    for event in
+        [bell("Gar\u{7}den", "Ona"), bell("Garden", "O\u{202e}na"), bell("", "Ona"), bell("Garden", " Ona")]
+    {
         let payload = Envelope::new(1, &event).encode();
         let id = CommunityId::from_bytes(*blake3::hash(&payload).as_bytes());
         assert!(opened(id, 1, Stream::Charter, &[&payload]).state().members.is_empty(), "{event:?}");
@@ -113,7 +119,10 @@ fn members_neither_invite_nor_open_channels_nor_found_again() {
     assert!(!world.counts(1, &founding().2));
     assert_eq!(world.does(1, Intent::IssueInvite { key, uses: 1, expires_ms: 0 }), Err(Refusal::OwnersOnly));
     let channel = ChannelId::from_bytes([1; 16]);
-    assert_eq!(world.does(1, Intent::CreateChannel { channel, name: "mine".into() }), Err(Refusal::OwnersOnly));
+    assert_eq!(
+        world.does(1, Intent::CreateChannel { channel, name: "mine".into() }),
+        Err(Refusal::OwnersOnly)
+    );
     assert!(world.counts(0, &invite) && world.counts(0, &channel_event(1, "ours")));
     assert!(!world.counts(0, &channel_event(1, "taken over")), "the first of an id stands");
     assert!(!world.counts(0, &Event::InviteIssued { key, uses: 999, expires_ms: 0 }), "no refilling");
@@ -140,13 +149,21 @@ fn m07_admissions_need_a_known_unused_invite_and_its_own_proof() {
     assert_eq!(world.state().members[&world.id_of(ana)].role, Role::Member);
 }
 
-fn forged_admissions(world: &World, good: &Event, other: exo_model::InviteKey, eve: usize) -> Vec<(&'static str, Event)> {
+fn forged_admissions(
+    world: &World,
+    good: &Event,
+    other: exo_model::InviteKey,
+    eve: usize,
+) -> Vec<(&'static str, Event)> {
     let Event::MemberAdmitted { device, name, invite, proof } = good.clone() else { return Vec::new() };
     let mut flipped = *proof.as_bytes();
     flipped[40] ^= 1;
     let flipped = exo_model::signature::Signature::from_bytes(flipped);
     vec![
-        ("another device", Event::MemberAdmitted { device: world.id_of(eve), name: name.clone(), invite, proof }),
+        (
+            "another device",
+            Event::MemberAdmitted { device: world.id_of(eve), name: name.clone(), invite, proof },
+        ),
         ("another name", Event::MemberAdmitted { device, name: "Anna".into(), invite, proof }),
         ("another invite", Event::MemberAdmitted { device, name: name.clone(), invite: other, proof }),
         ("a broken proof", Event::MemberAdmitted { device, name, invite, proof: flipped }),
@@ -161,7 +178,12 @@ fn m07_a_proof_for_one_community_opens_no_other() {
     assert_eq!(here.key(), there.key(), "the same invite key, as a thief would have it");
     let who = world.stranger();
     let request = there.request(world.id_of(who), "Ana".into());
-    let event = Event::MemberAdmitted { device: request.device, name: request.name.clone(), invite: request.invite, proof: request.proof };
+    let event = Event::MemberAdmitted {
+        device: request.device,
+        name: request.name.clone(),
+        invite: request.invite,
+        proof: request.proof,
+    };
     assert!(!world.counts(1, &event));
     assert_eq!(world.does(1, Intent::Admit(request)), Err(Refusal::OtherCommunity));
 }
@@ -213,13 +235,21 @@ fn a_member_admitted_on_a_voided_invite_falls_with_it() {
     let (ana, eve) = (world.stranger(), world.stranger());
     let (late, early) = (world.admission(&ticket, ana, "Ana"), world.admission(&ticket, eve, "Eve"));
     world.says_at(0, 90, &late);
-    world.says_at(ana, 91, &Event::MachineOffered { memory_bytes: 1, micros_per_mib: 1, addresses: Vec::new() });
+    world.says_at(
+        ana,
+        91,
+        &Event::MachineOffered { memory_bytes: 1, micros_per_mib: 1, addresses: Vec::new() },
+    );
     let voucher_base = world.lock_event(1, 0, 10);
     world.says_at(ana, 92, &voucher_base);
     assert_eq!((world.state().machines.len(), world.state().ledger.locks().len()), (1, 1));
     world.says_at(1, 80, &early);
     assert!(world.state().is_member(&world.id_of(eve)) && !world.state().is_member(&world.id_of(ana)));
-    assert_eq!((world.state().machines.len(), world.state().ledger.locks().len()), (0, 0), "nothing drawn from it stays");
+    assert_eq!(
+        (world.state().machines.len(), world.state().ledger.locks().len()),
+        (0, 0),
+        "nothing drawn from it stays"
+    );
 }
 
 #[test]
@@ -227,7 +257,23 @@ fn names_with_control_or_direction_characters_count_for_nothing() {
     let mut world = World::of_members(2, -1_000);
     let ticket = world.invites(201, 100);
     let long = "x".repeat(NAME_BYTES_MAX + 1);
-    let bad = ["", " ", "a\nb", "a\tb", "\u{1b}[2J", "a\u{0}", "\u{7f}", "\u{9b}31m", "a\u{202e}b", "\u{2066}x", "x\u{2069}", " a", "a ", "a\u{a0}", long.as_str()];
+    let bad = [
+        "",
+        " ",
+        "a\nb",
+        "a\tb",
+        "\u{1b}[2J",
+        "a\u{0}",
+        "\u{7f}",
+        "\u{9b}31m",
+        "a\u{202e}b",
+        "\u{2066}x",
+        "x\u{2069}",
+        " a",
+        "a ",
+        "a\u{a0}",
+        long.as_str(),
+    ];
     for name in bad {
         let who = world.stranger();
         let admission = world.admission(&ticket, who, name);
@@ -247,9 +293,15 @@ fn messages_shape_no_state_and_decide_bounds_them() {
     let channel = ChannelId::from_bytes([0; 16]);
     let hash = world.state().hash();
     for text in ["", " \n", &"x".repeat(MESSAGE_BYTES_MAX + 1)] {
-        assert!(matches!(world.does(1, Intent::Post { channel, text: text.to_owned() }), Err(Refusal::Text(_))));
+        assert!(matches!(
+            world.does(1, Intent::Post { channel, text: text.to_owned() }),
+            Err(Refusal::Text(_))
+        ));
     }
-    assert!(world.does(1, Intent::Post { channel, text: "x".repeat(MESSAGE_BYTES_MAX) }).is_ok(), "and fits an envelope");
+    assert!(
+        world.does(1, Intent::Post { channel, text: "x".repeat(MESSAGE_BYTES_MAX) }).is_ok(),
+        "and fits an envelope"
+    );
     let nowhere = Intent::Post { channel: ChannelId::from_bytes([1; 16]), text: "x".into() };
     assert_eq!(world.does(1, nowhere), Err(Refusal::UnknownChannel));
     assert_eq!(world.state().hash(), hash);

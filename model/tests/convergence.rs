@@ -21,7 +21,11 @@ fn six_batches() -> (World, Vec<Vec<VerifiedEvent>>) {
         world.says_at(host, 50, &admission);
     }
     for who in [cleo, dan] {
-        world.says_at(who, 60, &Event::MachineOffered { memory_bytes: 1, micros_per_mib: 2, addresses: Vec::new() });
+        world.says_at(
+            who,
+            60,
+            &Event::MachineOffered { memory_bytes: 1, micros_per_mib: 2, addresses: Vec::new() },
+        );
     }
     let lock = world.says_at(ana, 70, &world.lock_event(1, ben, 600));
     world.says_at(ana, 71, &world.lock_event(2, ben, 600));
@@ -100,9 +104,14 @@ fn long_history(seed: u64) -> World {
             1 => channel_event(rng.byte() % 4, "talk"),
             2 => Event::MachineOffered { memory_bytes: rng.next(), micros_per_mib: 1, addresses: Vec::new() },
             3 => Event::ModelAdded { manifest: manifest(rng.byte() % 3) },
-            4 => Event::ShardHosted { model: BlobHash::from_bytes([1; 32]), layers: LayerRange::new(0, 1 + u32::from(step)).expect("in bounds") },
+            4 => Event::ShardHosted {
+                model: BlobHash::from_bytes([1; 32]),
+                layers: LayerRange::new(0, 1 + u32::from(step)).expect("in bounds"),
+            },
             5 => Event::ShardDropped { model: BlobHash::from_bytes([1; 32]) },
-            6 => Event::InviteIssued { key: world.ticket(220 + rng.byte() % 3).key(), uses: 1, expires_ms: 0 },
+            6 => {
+                Event::InviteIssued { key: world.ticket(220 + rng.byte() % 3).key(), uses: 1, expires_ms: 0 }
+            }
             _ => money(&world, &mut rng, who),
         };
         world.says_at(who, lamport, &event);
@@ -140,7 +149,11 @@ fn m05_p01_thirty_shuffles_of_long_histories_incremental_and_fresh_agree() {
             rng.shuffle(&mut events);
             let chunk = 1 + rng.below(events.len() / 2);
             let community = reduced(world.id, events.chunks(chunk));
-            assert_same(community.state(), fresh.state(), &format!("seed {seed} round {round} chunk {chunk}"));
+            assert_same(
+                community.state(),
+                fresh.state(),
+                &format!("seed {seed} round {round} chunk {chunk}"),
+            );
         }
     }
 }

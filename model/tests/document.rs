@@ -68,8 +68,12 @@ fn automerges_own_commits_have_our_heads_and_our_bytes() {
         let changes = random_changes(&mut rng, count);
         let document = automerges_own(&feed, &changes);
         let (file, end) = encode_file(&feed, &changes);
-        assert_eq!(document.get_heads().iter().map(|head| head.0).collect::<Vec<_>>(), [*end.hash.as_bytes()]);
-        let theirs: Vec<u8> = document.get_changes(&[]).iter().flat_map(|change| change.raw_bytes().to_vec()).collect();
+        assert_eq!(
+            document.get_heads().iter().map(|head| head.0).collect::<Vec<_>>(),
+            [*end.hash.as_bytes()]
+        );
+        let theirs: Vec<u8> =
+            document.get_changes(&[]).iter().flat_map(|change| change.raw_bytes().to_vec()).collect();
         assert!(theirs == file, "{count} changes byte for byte");
     }
 }
@@ -99,7 +103,8 @@ fn a11_a_cut_file_is_a_shorter_feed_or_unreadable_never_another() {
     for _ in 0..60 {
         let cut = rng.below(file.len());
         let Ok(document) = Automerge::load(&file[..cut]) else { continue };
-        let known = document.get_heads().iter().all(|head| heads.iter().any(|ours| ours.as_bytes() == &head.0));
+        let known =
+            document.get_heads().iter().all(|head| heads.iter().any(|ours| ours.as_bytes() == &head.0));
         assert!(known, "cut at {cut}");
     }
 }
@@ -113,7 +118,11 @@ fn the_hash_depends_on_every_input_of_the_chain() {
     let others = [
         chunk::change_hash(&DeviceId::from_bytes([3; 32]), &at, &base),
         chunk::change_hash(&device, &FeedPosition { seq: 6, ..at }, &base),
-        chunk::change_hash(&device, &FeedPosition { hash: exo_model::ChangeHash::from_bytes([4; 32]), ..at }, &base),
+        chunk::change_hash(
+            &device,
+            &FeedPosition { hash: exo_model::ChangeHash::from_bytes([4; 32]), ..at },
+            &base,
+        ),
         chunk::change_hash(&device, &at, &change(1_001, b"payload")),
         chunk::change_hash(&device, &at, &change(1_000, b"paylobd")),
     ];

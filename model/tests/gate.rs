@@ -124,7 +124,10 @@ fn a07_a_run_fits_only_the_end_it_was_written_after() {
     let (known, run) = honest();
     let other_line = FeedPosition { hash: ChangeHash::from_bytes([9; 32]), ..known };
     assert_eq!(admit(run.clone(), &other_line), Err(Rejection::Signature), "another branch");
-    assert_eq!(admit(run.clone(), &FeedPosition { seq: 3, ..FeedPosition::START }), Err(Rejection::Signature));
+    assert_eq!(
+        admit(run.clone(), &FeedPosition { seq: 3, ..FeedPosition::START }),
+        Err(Rejection::Signature)
+    );
     for seq in [0, 1, 2, 4, 5, 7, FEED_CHANGES_MAX] {
         let known = FeedPosition { seq, ..known };
         assert!(matches!(admit(run.clone(), &known), Err(Rejection::OutOfPlace { .. })), "{seq}");
@@ -204,7 +207,12 @@ fn keys_of_small_order_own_no_feed() {
     for device in [identity, minus_one, [0; 32]] {
         for attempt in 0..16 {
             let feed = FeedId::new(COMMUNITY, DeviceId::from_bytes(device), Stream::Charter);
-            let run = Run { feed, first_seq: 1, changes: vec![change(attempt, b"x")], signature: Signature::from_bytes(signature) };
+            let run = Run {
+                feed,
+                first_seq: 1,
+                changes: vec![change(attempt, b"x")],
+                signature: Signature::from_bytes(signature),
+            };
             assert_eq!(admit(run, &FeedPosition::START), Err(Rejection::Signature));
         }
     }
@@ -213,7 +221,14 @@ fn keys_of_small_order_own_no_feed() {
 #[test]
 fn a08_times_out_of_the_calendar_are_refused_even_when_signed() {
     let feed = feed(Stream::Cluster);
-    for (time_ms, fits) in [(i64::MIN, false), (-1, false), (0, true), (TIME_MS_MAX, true), (TIME_MS_MAX + 1, false), (i64::MAX, false)] {
+    for (time_ms, fits) in [
+        (i64::MIN, false),
+        (-1, false),
+        (0, true),
+        (TIME_MS_MAX, true),
+        (TIME_MS_MAX + 1, false),
+        (i64::MAX, false),
+    ] {
         for at in 0..3 {
             let mut changes = payloads(3);
             changes[at].time_ms = time_ms;
@@ -227,7 +242,9 @@ fn a08_times_out_of_the_calendar_are_refused_even_when_signed() {
 #[test]
 fn a09_payloads_are_bounded_even_when_signed() {
     let feed = feed(Stream::Library);
-    for (len, fits) in [(0, false), (1, true), (ENVELOPE_BYTES_MAX, true), (ENVELOPE_BYTES_MAX + 1, false), (1 << 20, false)] {
+    for (len, fits) in
+        [(0, false), (1, true), (ENVELOPE_BYTES_MAX, true), (ENVELOPE_BYTES_MAX + 1, false), (1 << 20, false)]
+    {
         let mut changes = payloads(2);
         changes[1].payload = vec![0xa5; len];
         let verdict = admit(signed(feed, FeedPosition::START, changes), &FeedPosition::START);
@@ -258,7 +275,10 @@ fn deliver(held: &mut BTreeMap<FeedId, FeedPosition>, run: Run) -> bool {
 #[test]
 fn a02_a_bad_run_is_refused_whole_and_honest_feeds_land() {
     let charter = feed(Stream::Charter);
-    let (honest, mut bad) = (signed(charter, FeedPosition::START, payloads(50)), signed(feed(Stream::Ledger), FeedPosition::START, payloads(50)));
+    let (honest, mut bad) = (
+        signed(charter, FeedPosition::START, payloads(50)),
+        signed(feed(Stream::Ledger), FeedPosition::START, payloads(50)),
+    );
     bad.changes[49].payload[0] ^= 1;
     let neighbour = signed(feed(Stream::Library), FeedPosition::START, payloads(5));
     let mut held = BTreeMap::new();

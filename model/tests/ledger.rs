@@ -81,7 +81,8 @@ fn live(world: &mut World, books: &mut Books, rng: &mut Rng) {
 fn lock(world: &mut World, books: &mut Books, rng: &mut Rng) {
     let (payer, payee) = (rng.below(MEMBERS), rng.below(MEMBERS));
     let max = 1 + rng.below(600) as i64;
-    let intent = Intent::Lock { job: job_id(rng.byte()), payee: world.id_of(payee), max: Amount::from_token_mib(max) };
+    let intent =
+        Intent::Lock { job: job_id(rng.byte()), payee: world.id_of(payee), max: Amount::from_token_mib(max) };
     let verdict = world.does(payer, intent);
     assert_eq!(verdict.is_ok(), payer != payee && max <= books.available(payer), "decide knows the floor");
     if let Ok(event) = verdict {
@@ -114,7 +115,8 @@ fn attacks_on(world: &World, lock: ChangeHash, entry: Entry, rng: &mut Rng) -> V
     let third = (0..MEMBERS).find(|who| *who != payer && *who != payee).expect("four members");
     let good = world.voucher(payer, lock, payee, max);
     let by = |signer: usize, amount: i64| posting(&world.voucher(signer, lock, payee, amount));
-    let raised = Voucher { amount: Amount::from_token_mib(max), ..world.voucher(payer, lock, payee, max - 1) };
+    let raised =
+        Voucher { amount: Amount::from_token_mib(max), ..world.voucher(payer, lock, payee, max - 1) };
     let moved = world.voucher(payer, ChangeHash::from_bytes([2; 32]), payee, max);
     vec![
         (payee, by(payee, max)),
@@ -150,7 +152,8 @@ fn check(world: &World, books: &Books) {
 #[test]
 fn l05_random_histories_among_forgers_match_independent_books() {
     for seed in 0..4 {
-        let (mut world, mut books, mut rng) = (World::of_members(MEMBERS, FLOOR), Books::default(), Rng(seed));
+        let (mut world, mut books, mut rng) =
+            (World::of_members(MEMBERS, FLOOR), Books::default(), Rng(seed));
         world.stranger();
         for _ in 0..60 {
             live(&mut world, &mut books, &mut rng);
@@ -187,7 +190,11 @@ fn l05_extreme_amounts_from_a_bottomless_floor_never_wrap() {
 #[test]
 fn honest_decide_takes_the_floor_to_the_last_credit_and_no_further() {
     let mut world = World::of_members(3, FLOOR);
-    let lock = |world: &World, payee: usize, max: i64| Intent::Lock { job: job_id(1), payee: world.id_of(payee), max: Amount::from_token_mib(max) };
+    let lock = |world: &World, payee: usize, max: i64| Intent::Lock {
+        job: job_id(1),
+        payee: world.id_of(payee),
+        max: Amount::from_token_mib(max),
+    };
     let first = lock(&world, 1, 600);
     let held = world.does(0, first).expect("within").hash;
     let over = lock(&world, 2, 401);
@@ -247,7 +254,8 @@ fn vouchers_posted_by_both_sides_in_any_order_settle_once_at_the_largest() {
 fn l02_which_locks_stand_does_not_depend_on_arrival() {
     let mut world = World::of_members(3, FLOOR);
     let base = world.events.len();
-    for (job, (lamport, max)) in (0..).zip([(50, 300), (51, 300), (51, 300), (52, 300), (53, 101), (54, 100)]) {
+    for (job, (lamport, max)) in (0..).zip([(50, 300), (51, 300), (51, 300), (52, 300), (53, 101), (54, 100)])
+    {
         let lock = world.lock_event(job, 1 + usize::from(job % 2), max);
         world.says_at(0, lamport, &lock);
     }

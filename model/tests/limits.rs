@@ -27,10 +27,11 @@ fn limits_hold_at_their_edges() {
         assert!(!world.counts(0, &Event::InviteIssued { key, uses, expires_ms: 0 }), "{uses} uses");
     }
     let offer = |count: usize, len: usize| {
-        let addresses = vec!["1".repeat(len); count];
+        // Leading zeros of a scope id make an address of any length.
+        let addresses = vec![format!("[fe80::1%{:0>1$}]:1", 1, len - 12); count];
         Event::MachineOffered { memory_bytes: 7, micros_per_mib: 7, addresses }
     };
-    assert!(!world.counts(1, &offer(ADDRESSES_MAX + 1, 1)));
+    assert!(!world.counts(1, &offer(ADDRESSES_MAX + 1, 20)));
     assert!(!world.counts(1, &offer(1, ADDRESS_BYTES_MAX + 1)));
     assert!(world.counts(1, &offer(ADDRESSES_MAX, ADDRESS_BYTES_MAX)));
     let layers = LayerRange::new(0, 1).expect("in bounds");

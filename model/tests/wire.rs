@@ -111,7 +111,9 @@ fn unknown_versions_kinds_and_wrong_streams_stay_in_the_chain() {
     let late = Envelope { lamport: LAMPORT_MAX + 1, ..known.clone() };
     let kind = Envelope { event: vec![0x82, 0x18, 200, 0x80], ..known.clone() };
     let trailing = Envelope { event: [known.event.as_slice(), &[0]].concat(), ..known.clone() };
-    for payload in [newer.encode(), late.encode(), kind.encode(), trailing.encode(), known.encode(), b"\xff".to_vec()] {
+    for payload in
+        [newer.encode(), late.encode(), kind.encode(), trailing.encode(), known.encode(), b"\xff".to_vec()]
+    {
         let run = author(&key(), charter(), &FeedPosition::START, change(1, &payload));
         let accepted = gate::admit(run, &FeedPosition::START).expect("authentic, so kept");
         assert_eq!(accepted.changes()[0].payload, payload, "kept as written");
@@ -133,8 +135,15 @@ fn n07_structures_over_their_length_are_refused_before_they_are_read() {
 }
 
 fn ticket() -> Ticket {
-    let contact = Contact { device: key().device(), addresses: vec!["127.0.0.1:4000".into(), "[::1]:4000".into()] };
-    Ticket::new(CommunityId::from_bytes([1; 32]), "Garden".into(), &SecretKey::from_bytes(&[9; 32]), 1_000, vec![contact])
+    let contact =
+        Contact { device: key().device(), addresses: vec!["127.0.0.1:4000".into(), "[::1]:4000".into()] };
+    Ticket::new(
+        CommunityId::from_bytes([1; 32]),
+        "Garden".into(),
+        &SecretKey::from_bytes(&[9; 32]),
+        1_000,
+        vec![contact],
+    )
 }
 
 #[test]

@@ -189,14 +189,18 @@ fn use_wal(db: &Connection) -> rusqlite::Result<()> {
 /// The file's schema version; 0 for an empty file.
 fn version(db: &Connection, path: &Path) -> Result<u32, OpenError> {
     let failed = |source| OpenError::sqlite(path, source);
-    let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     let application: i32 =
         db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    if application == APPLICATION_ID {
+        return db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed);
+    }
+    // Another program's version may be any number; it must not look like
+    // damage to a file of ours, which could be deleted.
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     let entries: i64 =
         db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
-    let empty = version == 0 && application == 0 && entries == 0;
-    if empty || application == APPLICATION_ID {
-        Ok(version)
+    if application == 0 && version == 0 && entries == 0 {
+        Ok(0)
     } else {
         Err(OpenError::NotViews { path: path.to_owned() })
     }

@@ -67,11 +67,22 @@ impl Views {
             Ok(views) => Ok(Opened { views, discarded: None }),
             Err(reason) if reason.is_rebuildable() => {
                 tracing::warn!(path = %path.display(), %reason, "views are made again");
-                remove(path)?;
-                Ok(Opened { views: Self::open(path)?, discarded: Some(reason) })
+                Ok(Opened { views: Self::recreate(path)?, discarded: Some(reason) })
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Deletes the file, whatever it holds, and opens an empty one: the cure
+    /// where [`ViewsError::is_rebuildable`]. Damage deep in a file shows only
+    /// when it is read, so [`Views::open_or_rebuild`] may not see it.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn recreate(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        remove(path)?;
+        Self::open(path)
     }
 
     fn open_of(path: &Path, community: &CommunityId) -> Result<Self, OpenError> {
@@ -159,7 +170,6 @@ impl Views {
                 applied.messages += content::record(&transaction, event)?;
             }
         }
-        cursors.write(&transaction)?;
         if mirror {
             applied.state_rows =
                 tables::mirror(&transaction, state).map_err(failed("mirroring the state"))?;

@@ -102,8 +102,10 @@ impl Blobs {
     pub async fn add_file(&self, path: &Path) -> Result<BlobHash, BlobsError> {
         let failed = |reason: String| BlobsError::Add { path: path.to_owned(), reason };
         let absolute = std::path::absolute(path).map_err(|error| failed(error.to_string()))?;
-        let options = AddPathOptions { path: absolute, format: BlobFormat::Raw, mode: ImportMode::TryReference };
-        let tag = self.store.add_path_with_opts(options).await.map_err(|error| failed(format!("{error:#}")))?;
+        let options =
+            AddPathOptions { path: absolute, format: BlobFormat::Raw, mode: ImportMode::TryReference };
+        let tag =
+            self.store.add_path_with_opts(options).await.map_err(|error| failed(format!("{error:#}")))?;
         Ok(BlobHash::from_bytes(*tag.hash.as_bytes()))
     }
 
@@ -124,7 +126,12 @@ impl Blobs {
     ///
     /// # Errors
     /// [`BlobsError::NotHere`] where some are not.
-    pub async fn read(&self, blob: BlobHash, size_bytes: u64, range: ByteRange) -> Result<Vec<u8>, BlobsError> {
+    pub async fn read(
+        &self,
+        blob: BlobHash,
+        size_bytes: u64,
+        range: ByteRange,
+    ) -> Result<Vec<u8>, BlobsError> {
         let missing = BlobsError::NotHere { blob, range };
         let here = self.present(blob, size_bytes).await?;
         if !here.iter().any(|part| part.start <= range.start && range.end <= part.end) {
@@ -205,11 +212,8 @@ fn hash(blob: BlobHash) -> Hash {
 fn byte_ranges(chunks: &ChunkRanges, size_bytes: u64) -> Vec<ByteRange> {
     /// Bytes of a BLAKE3 chunk.
     const CHUNK: u64 = 1024;
-    let boundaries: Vec<u64> = chunks
-        .boundaries()
-        .iter()
-        .map(|chunk| chunk.0.saturating_mul(CHUNK).min(size_bytes))
-        .collect();
+    let boundaries: Vec<u64> =
+        chunks.boundaries().iter().map(|chunk| chunk.0.saturating_mul(CHUNK).min(size_bytes)).collect();
     boundaries
         .chunks(2)
         .map(|pair| ByteRange { start: pair[0], end: pair.get(1).copied().unwrap_or(size_bytes) })

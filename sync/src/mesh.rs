@@ -34,8 +34,8 @@ use crate::blobs::{Blobs, BlobsError};
 use crate::replica::Replica;
 
 pub use join::{JoinProgress, JoinStatus};
-pub use peers::{PeerStatus, PeerPath};
-pub use stage::{StageReceiver, StageSender, StageStream, STAGE_FRAME_BYTES_MAX};
+pub use peers::{PeerPath, PeerStatus};
+pub use stage::{STAGE_FRAME_BYTES_MAX, StageReceiver, StageSender, StageStream};
 
 /// Sync exchanges.
 pub const ALPN_SYNC: &[u8] = b"exo/sync/0";

@@ -374,7 +374,11 @@ impl Worker {
             0 => FeedPosition::START,
             seq => match self.store.hash_at(&feed, seq)? {
                 Some(hash) => FeedPosition { seq, hash },
-                None => return Err(Rejection::OutOfPlace { first_seq: run.first_seq, known_seq: known.seq }.into()),
+                None => {
+                    return Err(
+                        Rejection::OutOfPlace { first_seq: run.first_seq, known_seq: known.seq }.into()
+                    );
+                }
             },
         };
         let accepted = gate::admit(run, &start)?;
@@ -390,9 +394,9 @@ impl Worker {
 
     /// Whether these are the charter events this community's id commits to.
     fn founds(&self, events: &[VerifiedEvent]) -> bool {
-        events
-            .first()
-            .is_some_and(|first| first.seq == 1 && first.payload_hash == *self.community.state().id.as_bytes())
+        events.first().is_some_and(|first| {
+            first.seq == 1 && first.payload_hash == *self.community.state().id.as_bytes()
+        })
     }
 
     /// Stores durably, then reduces, then tells.

@@ -134,7 +134,11 @@ pub struct SyncSession {
 
 impl SyncSession {
     /// An exchange about `community`, of which `own` feeds are stored here.
-    pub fn new(side: Side, community: CommunityId, own: impl IntoIterator<Item = (FeedId, FeedPosition)>) -> Self {
+    pub fn new(
+        side: Side,
+        community: CommunityId,
+        own: impl IntoIterator<Item = (FeedId, FeedPosition)>,
+    ) -> Self {
         Self {
             side,
             community,
@@ -155,7 +159,9 @@ impl SyncSession {
         match input {
             Input::Opened if self.side == Side::Initiator => Ok(vec![Effect::Send(self.hello())]),
             Input::Opened => Ok(Vec::new()),
-            Input::Frame(Frame::Hello { version, community, heads }) => self.greet(version, community, &heads),
+            Input::Frame(Frame::Hello { version, community, heads }) => {
+                self.greet(version, community, &heads)
+            }
             Input::Frame(_) if !self.greeted || self.received_done => Err(Violation::UnexpectedFrame),
             Input::Frame(Frame::Changes(run)) => {
                 self.runs_received += 1;
@@ -180,12 +186,22 @@ impl SyncSession {
             .own
             .iter()
             .take(HEADS_MAX)
-            .map(|(feed, end)| FeedHead { device: feed.device, stream: feed.stream, segment: feed.segment, end: *end })
+            .map(|(feed, end)| FeedHead {
+                device: feed.device,
+                stream: feed.stream,
+                segment: feed.segment,
+                end: *end,
+            })
             .collect();
         Frame::Hello { version: WIRE_VERSION, community: self.community, heads }
     }
 
-    fn greet(&mut self, version: u32, community: CommunityId, heads: &[FeedHead]) -> Result<Vec<Effect>, Violation> {
+    fn greet(
+        &mut self,
+        version: u32,
+        community: CommunityId,
+        heads: &[FeedHead],
+    ) -> Result<Vec<Effect>, Violation> {
         if self.greeted {
             return Err(Violation::UnexpectedFrame);
         }
@@ -202,7 +218,8 @@ impl SyncSession {
         let theirs: BTreeMap<FeedId, u64> = heads
             .iter()
             .map(|head| {
-                let feed = FeedId { community, device: head.device, stream: head.stream, segment: head.segment };
+                let feed =
+                    FeedId { community, device: head.device, stream: head.stream, segment: head.segment };
                 (feed, head.end.seq)
             })
             .collect();

@@ -55,7 +55,9 @@ pub enum StoreError {
     #[error("event store: {0}")]
     Sqlite(#[from] rusqlite::Error),
     /// Written by a newer program.
-    #[error("{path} was written by a newer Exo-Studio (schema {found}, this one knows {SCHEMA_VERSION}); please update")]
+    #[error(
+        "{path} was written by a newer Exo-Studio (schema {found}, this one knows {SCHEMA_VERSION}); please update"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -87,7 +89,9 @@ impl Store {
         let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         match found {
             0 => {
-                db.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
+                db.execute_batch(&format!(
+                    "BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                ))?;
             }
             SCHEMA_VERSION => {}
             found => return Err(StoreError::Newer { path: path.to_owned(), found }),
@@ -115,7 +119,13 @@ impl Store {
         row.map(|(id, seq, hash)| Ok((id, position(seq, hash)?))).transpose()
     }
 
-    fn changes_between(&self, feed_row: i64, after: u64, upto: u64, max_bytes: usize) -> Result<Vec<Change>, StoreError> {
+    fn changes_between(
+        &self,
+        feed_row: i64,
+        after: u64,
+        upto: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<Change>, StoreError> {
         let mut statement = self.db.prepare_cached(
             "SELECT time_ms, payload FROM changes WHERE feed = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq",
         )?;
@@ -133,7 +143,12 @@ impl Store {
     }
 
     /// The last signed place in `after+1 ..= upto`.
-    fn signed_place(&self, feed_row: i64, after: u64, upto: u64) -> Result<Option<(u64, Signature)>, StoreError> {
+    fn signed_place(
+        &self,
+        feed_row: i64,
+        after: u64,
+        upto: u64,
+    ) -> Result<Option<(u64, Signature)>, StoreError> {
         let row = self
             .db
             .prepare_cached(
@@ -227,8 +242,9 @@ impl ChangeStore for Store {
                 |row| row.get(0),
             )?;
         {
-            let mut insert = transaction
-                .prepare_cached("INSERT INTO changes (feed, seq, time_ms, hash, payload) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO changes (feed, seq, time_ms, hash, payload) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?;
             for (change, event) in run.changes().iter().zip(run.events()) {
                 insert.execute(params![
                     row,

@@ -31,7 +31,10 @@ pub enum FrameError {
 ///
 /// # Errors
 /// See [`FrameError`].
-pub async fn read_bytes<R: AsyncRead + Unpin>(stream: &mut R, max: usize) -> Result<Option<Vec<u8>>, FrameError> {
+pub async fn read_bytes<R: AsyncRead + Unpin>(
+    stream: &mut R,
+    max: usize,
+) -> Result<Option<Vec<u8>>, FrameError> {
     let mut prefix = [0; 4];
     let first = stream.read(&mut prefix[..1]).await?;
     if first == 0 {
@@ -59,7 +62,7 @@ pub async fn read_bytes<R: AsyncRead + Unpin>(stream: &mut R, max: usize) -> Res
 pub async fn read<R, T>(stream: &mut R, max: usize) -> Result<Option<T>, FrameError>
 where
     R: AsyncRead + Unpin,
-    T: for<'b> Decode<'b, ()>,
+    T: for<'b> Decode<'b, ()> + Encode<()>,
 {
     match read_bytes(stream, max).await? {
         Some(bytes) => Ok(Some(codec::decode(&bytes, max)?)),
@@ -71,7 +74,11 @@ where
 ///
 /// # Errors
 /// When `bytes` is over `max`, or the stream broke.
-pub async fn write_bytes<W: AsyncWrite + Unpin>(stream: &mut W, bytes: &[u8], max: usize) -> Result<(), FrameError> {
+pub async fn write_bytes<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    bytes: &[u8],
+    max: usize,
+) -> Result<(), FrameError> {
     let oversize = FrameError::Oversize { len: bytes.len(), max };
     if bytes.len() > max {
         return Err(oversize);
@@ -88,7 +95,11 @@ pub async fn write_bytes<W: AsyncWrite + Unpin>(stream: &mut W, bytes: &[u8], ma
 ///
 /// # Errors
 /// When the value is over `max`, or the stream broke.
-pub async fn write<W: AsyncWrite + Unpin, T: Encode<()>>(stream: &mut W, value: &T, max: usize) -> Result<(), FrameError> {
+pub async fn write<W: AsyncWrite + Unpin, T: Encode<()>>(
+    stream: &mut W,
+    value: &T,
+    max: usize,
+) -> Result<(), FrameError> {
     write_bytes(stream, &codec::encode(value), max).await
 }
 

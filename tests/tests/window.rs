@@ -3,143 +3,20 @@
 //! There is one test function: the testing backend can be set up once in a
 //! process, and a window belongs to the thread that opened it.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+#[path = "window/bench.rs"]
+mod bench;
+
 use std::time::Duration;
 
 use exo_ui::{
-    AskState, AskView, Banner, Connection, HostedLayers, Intent, Joining, MESSAGES_PAGE,
-    MESSAGES_SHOWN_MAX, Me, MemberRow, MessageRow, Onboarding, PeerPath, PeerRow, Role, Screen,
-    View, Window, testing,
+    AskState, AskView, Banner, Connection, Intent, Joining, MESSAGES_PAGE, MESSAGES_SHOWN_MAX,
+    Onboarding, Screen, View, testing,
 };
 use i_slint_backend_testing::{AccessibleRole, ElementHandle, ElementQuery};
-use slint::platform::{Key, WindowEvent};
-use slint::{ComponentHandle, SharedString};
+use slint::ComponentHandle;
+use slint::platform::Key;
 
-/// A window and the intents that came out of it.
-struct Bench {
-    window: Window,
-    intents: Rc<RefCell<Vec<Intent>>>,
-}
-
-impl Bench {
-    fn open() -> Self {
-        let intents = Rc::new(RefCell::new(Vec::new()));
-        let sink = intents.clone();
-        let window =
-            Window::open(move |intent| sink.borrow_mut().push(intent)).expect("the window opens");
-        testing::component(&window).show().expect("the window shows");
-        Self { window, intents }
-    }
-
-    fn show(&self, view: View) {
-        self.window.show(view);
-        settle();
-    }
-
-    fn taken(&self) -> Vec<Intent> {
-        self.intents.take()
-    }
-
-    fn all(&self, label: &str) -> Vec<ElementHandle> {
-        ElementHandle::find_by_accessible_label(testing::component(&self.window), label).collect()
-    }
-
-    fn has(&self, label: &str) -> bool {
-        !self.all(label).is_empty()
-    }
-
-    /// The one visible element with this label.
-    #[track_caller]
-    fn one(&self, label: &str) -> ElementHandle {
-        let mut found = self.all(label);
-        assert_eq!(found.len(), 1, "elements with the label {label:?}");
-        found.remove(0)
-    }
-
-    #[track_caller]
-    fn press(&self, label: &str) {
-        self.one(label).invoke_accessible_default_action();
-        settle();
-    }
-
-    #[track_caller]
-    fn write(&self, label: &str, text: &str) {
-        self.one(label).set_accessible_value(text);
-        settle();
-    }
-
-    /// Types into whatever has the focus.
-    fn key(&self, key: impl Into<SharedString>) {
-        let text = key.into();
-        let window = testing::component(&self.window).window();
-        window.dispatch_event(WindowEvent::KeyPressed { text: text.clone() });
-        window.dispatch_event(WindowEvent::KeyReleased { text });
-        settle();
-    }
-
-    fn with_held(&self, held: Key, key: impl Into<SharedString>) {
-        let held = SharedString::from(held);
-        let window = testing::component(&self.window).window();
-        window.dispatch_event(WindowEvent::KeyPressed { text: held.clone() });
-        self.key(key);
-        window.dispatch_event(WindowEvent::KeyReleased { text: held });
-    }
-}
-
-/// Lets change handlers run and conditional elements appear.
-fn settle() {
-    for _ in 0..3 {
-        i_slint_backend_testing::mock_elapsed_time(Duration::from_millis(20));
-    }
-}
-
-fn message(id: usize, author: &str, text: &str) -> MessageRow {
-    MessageRow {
-        id: id.to_string(),
-        author: author.to_owned(),
-        time: "14:02".to_owned(),
-        day: "Today".to_owned(),
-        text: text.to_owned(),
-        mine: author == "Ana",
-    }
-}
-
-fn community() -> View {
-    View {
-        screen: Screen::Main,
-        community: "Lindenhof".to_owned(),
-        channel: "general".to_owned(),
-        me: Me {
-            name: "Ana".to_owned(),
-            role: Role::Owner,
-            credits: Some(1_200),
-        },
-        members: vec![MemberRow {
-            id: "ben".to_owned(),
-            name: "Ben".to_owned(),
-            online: true,
-            ..MemberRow::default()
-        }],
-        peers: vec![PeerRow {
-            id: "pc".to_owned(),
-            name: "bens-pc".to_owned(),
-            path: PeerPath::Direct { rtt_ms: Some(12) },
-            layers: Some(HostedLayers {
-                first: 0,
-                last: 2,
-                model: "Exo Starter".to_owned(),
-            }),
-            offered_mib: Some(1_536),
-        }],
-        messages: vec![message(1, "Ben", "Hello, Ana")],
-        connection: Connection {
-            connected: 1,
-            known: 2,
-        },
-        ..View::default()
-    }
-}
+use crate::bench::{Bench, community, message, settle};
 
 #[test]
 fn the_window_from_first_run_to_an_answer() {
@@ -163,7 +40,10 @@ fn founding(bench: &Bench) {
     bench.press("Found the community");
     assert_eq!(bench.taken(), [], "a community without a name");
     assert_eq!(
-        bench.one("Name of your community").accessible_description().as_deref(),
+        bench
+            .one("Name of your community")
+            .accessible_description()
+            .as_deref(),
         Some("Please give your community a name.")
     );
 
@@ -261,7 +141,10 @@ fn talking(bench: &Bench) {
     };
     assert_eq!(bench.taken(), [sent]);
     assert_eq!(
-        bench.one("Message to general").accessible_value().as_deref(),
+        bench
+            .one("Message to general")
+            .accessible_value()
+            .as_deref(),
         Some("")
     );
 
@@ -281,18 +164,36 @@ fn talking(bench: &Bench) {
 fn long_history(bench: &Bench) {
     let all = MESSAGES_SHOWN_MAX + 10;
     let mut view = community();
-    view.messages = (0..all).map(|n| message(n, "Ben", &format!("no {n}"))).collect();
-    bench.show(view);
+    view.messages = (0..all)
+        .map(|n| message(n, "Ben", &format!("no {n}")))
+        .collect();
+    bench.show(view.clone());
     let label = |n: usize| format!("Ben, 14:02: no {n}");
-    assert!(bench.has(&label(all - MESSAGES_PAGE)));
-    assert!(!bench.has(&label(all - MESSAGES_PAGE - 1)));
+    assert!(bench.has(&label(all - 1)), "the newest is in sight");
+
+    // What arrives is followed, until the person scrolls away from the end.
+    view.messages.push(message(all, "Ben", "a new one"));
+    bench.show(view.clone());
+    assert!(bench.has("Ben, 14:02: a new one"));
     let earlier = MESSAGES_SHOWN_MAX - MESSAGES_PAGE;
+    let button = format!("Show earlier messages ({earlier})");
+    while !bench.has(&button) {
+        bench.key(Key::PageUp);
+    }
+    let first = view.messages.len() - MESSAGES_PAGE;
+    assert!(bench.has(&label(first)));
+    view.messages.push(message(all + 1, "Ben", "one more"));
+    bench.show(view);
+    assert!(bench.has(&label(first)), "reading is not disturbed");
+    assert!(!bench.has("Ben, 14:02: one more"));
+
+    // Earlier ones appear above, and what is being read stays where it is.
     bench.press(&format!("Show earlier messages ({earlier})"));
-    assert!(bench.has(&label(all - MESSAGES_PAGE - 1)));
-    assert!(bench.has(&format!(
-        "Show earlier messages ({})",
-        earlier - MESSAGES_PAGE
-    )));
+    assert!(bench.has(&label(first)));
+    bench.key(Key::PageUp);
+    assert!(bench.has(&label(first - 3)));
+    bench.press("Newest messages");
+    assert!(bench.has("Ben, 14:02: one more"));
     bench.show(community());
 }
 
@@ -419,7 +320,11 @@ fn everything_pressable_has_a_name(bench: &Bench) {
                 .find_all();
             for element in found {
                 let label = element.accessible_label().unwrap_or_default();
-                assert!(!label.is_empty(), "{role:?} without a name: {:?}", element.id());
+                assert!(
+                    !label.is_empty(),
+                    "{role:?} without a name: {:?}",
+                    element.id()
+                );
             }
         }
     }

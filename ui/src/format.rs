@@ -214,7 +214,11 @@ pub(crate) fn cut(text: &str, chars_max: usize) -> String {
         None => text.to_owned(),
         Some((end, _)) => {
             let all = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
-            format!("{}… (cut here; {} characters in all)", &text[..end], count(all))
+            format!(
+                "{}… (cut here; {} characters in all)",
+                &text[..end],
+                count(all)
+            )
         }
     }
 }
@@ -264,7 +268,10 @@ mod tests {
             connected: 0,
             known: 2,
         };
-        assert_eq!(connection(away), "offline – messages are kept and sent later");
+        assert_eq!(
+            connection(away),
+            "offline – messages are kept and sent later"
+        );
         let waiting = Joining {
             community: "Lindenhof".to_owned(),
             tries: 3,

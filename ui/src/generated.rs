@@ -9,6 +9,7 @@
     clippy::all,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
+    clippy::todo,
     clippy::unwrap_used
 )]
 

@@ -84,8 +84,16 @@ impl Presenter {
 
         let cluster = component.global::<ui::Cluster>();
         cluster.set_member_count(format::members(view.members.len()).into());
-        reconcile(&self.members, view.members.iter().map(member).collect(), |a, b| a.id == b.id);
-        reconcile(&self.peers, view.peers.iter().map(peer).collect(), |a, b| a.id == b.id);
+        reconcile(
+            &self.members,
+            view.members.iter().map(member).collect(),
+            |a, b| a.id == b.id,
+        );
+        reconcile(
+            &self.peers,
+            view.peers.iter().map(peer).collect(),
+            |a, b| a.id == b.id,
+        );
 
         // Messages cost the most and change the least while an answer streams.
         let messages_changed = {
@@ -123,7 +131,9 @@ impl Presenter {
             .map(|(index, row)| message(index.checked_sub(1).map(|before| &shown[before]), row))
             .collect();
         reconcile(&self.messages, rows, |a, b| a.id == b.id);
-        component.global::<ui::Channel>().set_earlier(saturating_int(start));
+        component
+            .global::<ui::Channel>()
+            .set_earlier(saturating_int(start));
     }
 
     /// Where the page starts. It stays where it is while a few messages come, so
@@ -158,13 +168,21 @@ fn apply_session(component: &ui::AppWindow, view: &View) {
     session.set_my_tone(format::tone(&view.me.name));
     session.set_my_role(format::role(view.me.role).into());
     session.set_has_balance(view.me.credits.is_some());
-    session.set_balance(view.me.credits.map(format::credits).unwrap_or_default().into());
+    session.set_balance(
+        view.me
+            .credits
+            .map(format::credits)
+            .unwrap_or_default()
+            .into(),
+    );
     session.set_status(format::connection(view.connection).into());
     session.set_online(view.connection.connected > 0);
     session.set_version(shared(&view.about.version));
     session.set_licences(shared(&view.about.licences));
     session.set_data_folder(shared(&view.about.data_folder));
-    component.global::<ui::Channel>().set_name(shared(&view.channel));
+    component
+        .global::<ui::Channel>()
+        .set_name(shared(&view.channel));
     component
         .global::<ui::Invitation>()
         .set_ticket(view.ticket.as_deref().unwrap_or_default().into());
@@ -280,7 +298,11 @@ fn message(before: Option<&MessageRow>, row: &MessageRow) -> ui::Message {
         initials: format::initials(&row.author).into(),
         tone: format::tone(&row.author),
         time: shared(&row.time),
-        day: if new_day { shared(&row.day) } else { SharedString::default() },
+        day: if new_day {
+            shared(&row.day)
+        } else {
+            SharedString::default()
+        },
         mine: row.mine,
         opens_run: new_day || !same_author,
         spoken: slint::format!("{}, {}: {text}", row.author, row.time),

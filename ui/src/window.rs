@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use slint::{CloseRequestResponse, ComponentHandle, PlatformError};
@@ -69,6 +69,9 @@ struct Inbox {
     announced: bool,
 }
 
+/// What desktops know the program by; the name of its `.desktop` file.
+const APPLICATION_ID: &str = "exo-studio";
+
 /// Whether a window can be opened here.
 ///
 /// The answer is found by connecting to the display, once; it must be asked on
@@ -78,18 +81,30 @@ pub fn display_available() -> bool {
 }
 
 fn open_display() -> Result<(), WindowError> {
-    match slint::BackendSelector::new().select() {
-        Ok(()) => Ok(()),
-        // Opened before: by us, or by a test with a display of its own.
-        Err(PlatformError::SetPlatformError(_)) => Ok(()),
-        Err(error) => Err(WindowError::NoDisplay {
-            reason: one_line(&error),
-        }),
+    // The window system lets itself be opened once in a process, and answers a
+    // second try with another reason than the true one.
+    static OPENED: OnceLock<Result<(), String>> = OnceLock::new();
+    // Succeeds once a display is there, also one that a test brought along.
+    if slint::set_xdg_app_id(APPLICATION_ID).is_ok() {
+        return Ok(());
     }
+    OPENED
+        .get_or_init(|| {
+            slint::BackendSelector::new()
+                .select()
+                .and_then(|()| slint::set_xdg_app_id(APPLICATION_ID))
+                .map_err(|error| one_line(&error))
+        })
+        .clone()
+        .map_err(|reason| WindowError::NoDisplay { reason })
 }
 
 fn one_line(error: &PlatformError) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    error
+        .to_string()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn failed(error: PlatformError) -> WindowError {

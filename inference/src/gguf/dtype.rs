@@ -18,7 +18,9 @@ pub(super) fn from_id(id: u32) -> Result<GgmlDType, String> {
         13 => GgmlDType::Q5K,
         14 => GgmlDType::Q6K,
         30 => GgmlDType::BF16,
-        other => return Err(name_of(other).map_or_else(|| format!("number {other}"), str::to_owned)),
+        other => {
+            return Err(name_of(other).map_or_else(|| format!("number {other}"), str::to_owned));
+        }
     })
 }
 

@@ -11,7 +11,9 @@ fn parse(bytes: Vec<u8>) -> Result<Header, GgufError> {
 fn small(entries: &[(&str, Value)]) -> Vec<u8> {
     let mut writer = GgufWriter::default();
     writer.tensor("t", &[32, 2], GgmlDType::F32, &[1.0; 64]);
-    entries.iter().for_each(|(key, value)| writer.set(key, value.clone()));
+    entries
+        .iter()
+        .for_each(|(key, value)| writer.set(key, value.clone()));
     writer.finish()
 }
 
@@ -33,9 +35,15 @@ fn a_written_file_reads_back() {
     assert_eq!(header.get("b").and_then(Value::as_bool), Some(true));
     assert_eq!(header.text("s"), Some("hi"));
     assert_eq!(header.get("l"), Some(&texts));
-    assert_eq!(header.get("i").and_then(Value::as_integers), Some(&[-1, 2][..]));
+    assert_eq!(
+        header.get("i").and_then(Value::as_integers),
+        Some(&[-1, 2][..])
+    );
     let tensor = &header.tensors()["t"];
-    assert_eq!((tensor.dtype, tensor.dims.as_slice()), (GgmlDType::F32, &[32, 2][..]));
+    assert_eq!(
+        (tensor.dtype, tensor.dims.as_slice()),
+        (GgmlDType::F32, &[32, 2][..])
+    );
     assert_eq!((tensor.range.len(), tensor.range.end), (256, len));
     assert_eq!(header.file_size(), len);
 }
@@ -90,14 +98,20 @@ fn what_is_wrong_is_said() {
         [&1_u64.to_le_bytes()[..], b"k", &type_id.to_le_bytes(), rest].concat()
     };
     let array = |type_id: u32, len: u64| {
-        value(9, &[&type_id.to_le_bytes()[..], &len.to_le_bytes()].concat())
+        value(
+            9,
+            &[&type_id.to_le_bytes()[..], &len.to_le_bytes()].concat(),
+        )
     };
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (b"GGML".to_vec(), "not a GGUF file"),
         (b"GG".to_vec(), "ends within the magic number"),
         (raw(1, 0, 0, &[]), "version 1 is not supported"),
         (raw(3_u32.swap_bytes(), 0, 0, &[]), "little-endian"),
-        (raw(3, huge, 0, &[]), "GGUF tensors: 18446744073709551615 is over"),
+        (
+            raw(3, huge, 0, &[]),
+            "GGUF tensors: 18446744073709551615 is over",
+        ),
         (raw(3, 0, huge, &[]), "metadata entries"),
         (raw(3, 0, 1, &text(huge)), "metadata key"),
         (raw(3, 0, 1, &value(8, &text(huge))), "text value"),
@@ -116,11 +130,26 @@ fn what_is_wrong_is_said() {
         (raw(3, 1, 0, &entry(&[4], 0, 1)), "offset is not aligned"),
         (raw(3, 1, 0, &entry(&[4], 0, huge & !31)), "past the end"),
         (raw(3, 1, 0, &entry(&[4], 0, 0)), "past the end"),
-        (raw(3, 1, 0, &entry(&[32], 20, 0)), "`t` has unsupported type IQ4_NL"),
-        (raw(3, 1, 0, &entry(&[32], 77, 0)), "`t` has unsupported type number 77"),
-        (small(&[("general.alignment", Value::Unsigned(48))]), "alignment 48"),
-        (small(&[("general.alignment", Value::Unsigned(4))]), "alignment 4"),
-        (small(&[("general.alignment", Value::Unsigned(1 << 20))]), "alignment 1048576"),
+        (
+            raw(3, 1, 0, &entry(&[32], 20, 0)),
+            "`t` has unsupported type IQ4_NL",
+        ),
+        (
+            raw(3, 1, 0, &entry(&[32], 77, 0)),
+            "`t` has unsupported type number 77",
+        ),
+        (
+            small(&[("general.alignment", Value::Unsigned(48))]),
+            "alignment 48",
+        ),
+        (
+            small(&[("general.alignment", Value::Unsigned(4))]),
+            "alignment 4",
+        ),
+        (
+            small(&[("general.alignment", Value::Unsigned(1 << 20))]),
+            "alignment 1048576",
+        ),
     ];
     for (bytes, expected) in cases {
         let error = parse(bytes).unwrap_err().to_string();
@@ -133,7 +162,12 @@ fn repeated_names_and_shared_bytes_are_refused() {
     let twice = [entry(&[4], 0, 0), entry(&[4], 0, 32)].concat();
     let mut bytes = raw(3, 2, 0, &twice);
     bytes.resize(bytes.len() + 256, 0);
-    assert!(parse(bytes.clone()).unwrap_err().to_string().contains("twice"));
+    assert!(
+        parse(bytes.clone())
+            .unwrap_err()
+            .to_string()
+            .contains("twice")
+    );
     // Rename the second: now its bytes are looked at.
     let second = bytes.len() - 256 - entry(&[4], 0, 0).len() + 8;
     bytes[second] = b'u';
@@ -169,12 +203,19 @@ fn headers_longer_than_a_window_are_read_and_longer_than_the_limit_refused() {
             Ok(bytes.into())
         }
     }
-    assert!(matches!(Header::read(&Endless), Err(GgufError::HeaderTooLong)));
+    assert!(matches!(
+        Header::read(&Endless),
+        Err(GgufError::HeaderTooLong)
+    ));
 }
 
 #[test]
 fn mutated_headers_never_panic() {
-    let honest = TinyModel { layers: 1, ..TinyModel::default() }.to_gguf();
+    let honest = TinyModel {
+        layers: 1,
+        ..TinyModel::default()
+    }
+    .to_gguf();
     let end = usize::try_from(parse(honest.clone()).unwrap().range().end).unwrap();
     for seed in 0..3_000_u64 {
         let mut bytes = honest.clone();

@@ -50,8 +50,14 @@ impl<'a> Attention<'a> {
         let mut out = vec![0.0; self.queries.len()];
         let items = self.queries.len() / self.head_size;
         let longest = self.first + items / self.heads;
-        let products = items.saturating_mul(longest).saturating_mul(2 * self.head_size);
-        let threads = if products < SPLIT_FROM_PRODUCTS { 1 } else { threads().min(items) };
+        let products = items
+            .saturating_mul(longest)
+            .saturating_mul(2 * self.head_size);
+        let threads = if products < SPLIT_FROM_PRODUCTS {
+            1
+        } else {
+            threads().min(items)
+        };
         if threads <= 1 {
             self.run_items(0, &mut out);
             return out;

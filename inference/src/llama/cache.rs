@@ -30,9 +30,17 @@ impl KvCache {
         let kv_size = config.kv_size() as usize;
         let elements = kv_size * capacity as usize;
         let layers = (0..layers.count())
-            .map(|_| LayerCache { keys: vec![0.0; elements], values: vec![0.0; elements] })
+            .map(|_| LayerCache {
+                keys: vec![0.0; elements],
+                values: vec![0.0; elements],
+            })
             .collect();
-        Self { layers, kv_size, capacity, len: 0 }
+        Self {
+            layers,
+            kv_size,
+            capacity,
+            len: 0,
+        }
     }
 
     /// Tokens held: the position the next token will take.

@@ -11,8 +11,7 @@ use super::math::rms_norm;
 use super::matrix::{LoadError, Matrix, Tensors};
 use super::rope::Rope;
 use crate::engine::{Activations, ForwardError, ROWS_MAX, StageInput, StageOutput};
-use crate::gguf::Header;
-use crate::manifest::{CheckError, check_manifest};
+use crate::manifest::{CheckError, read_checked_header};
 use crate::source::WeightSource;
 
 /// The weights of layers `layers` of one model: with the token embedding where
@@ -44,17 +43,28 @@ impl Stage {
         manifest: &ModelManifest,
         layers: LayerRange,
     ) -> Result<Self, LoadError> {
-        let header = Self::checked_header(source, manifest)?;
-        let config = Config::from_header(&header).map_err(|error| CheckError::File(error.into()))?;
+        let header = read_checked_header(source, manifest)?;
+        let config =
+            Config::from_header(&header).map_err(|error| CheckError::File(error.into()))?;
         if layers.count() == 0 || layers.end() > config.layer_count {
             let layer_count = config.layer_count;
-            return Err(LoadError::NoSuchLayers { layers, layer_count });
+            return Err(LoadError::NoSuchLayers {
+                layers,
+                layer_count,
+            });
         }
-        let tensors = Tensors { header: &header, source };
+        let tensors = Tensors {
+            header: &header,
+            source,
+        };
         let first = layers.start() == 0;
         let last = layers.end() == config.layer_count;
         let embedding = (first || last && config.tied)
-            .then(|| tensors.matrix("token_embd.weight", config.hidden_size).map(Arc::new))
+            .then(|| {
+                tensors
+                    .matrix("token_embd.weight", config.hidden_size)
+                    .map(Arc::new)
+            })
             .transpose()?;
         let factors = tensors.vector_if_any("rope_freqs.weight")?;
         Ok(Self {
@@ -69,23 +79,6 @@ impl Stage {
             config,
             layers,
         })
-    }
-
-    /// Reads exactly the header bytes that the manifest names.
-    fn checked_header(
-        source: &dyn WeightSource,
-        manifest: &ModelManifest,
-    ) -> Result<Header, LoadError> {
-        if manifest.size_bytes != source.size() {
-            return Err(CheckError::Mismatch("the file size").into());
-        }
-        if manifest.header.len() > crate::gguf::HEADER_BYTES_MAX {
-            return Err(CheckError::Mismatch("the header's range").into());
-        }
-        let bytes = source.read_at(manifest.header).map_err(crate::gguf::GgufError::from)?;
-        let header = Header::parse(&bytes, source.size())?;
-        check_manifest(&header, manifest)?;
-        Ok(header)
     }
 
     /// The model's numbers.
@@ -154,10 +147,15 @@ impl Stage {
             return Err(ForwardError::ForeignCache);
         }
         if position > cache.len() {
-            return Err(ForwardError::Gap { position, expected: cache.len() });
+            return Err(ForwardError::Gap {
+                position,
+                expected: cache.len(),
+            });
         }
         if u64::from(position) + rows as u64 > u64::from(cache.capacity()) {
-            return Err(ForwardError::ContextFull { capacity: cache.capacity() });
+            return Err(ForwardError::ContextFull {
+                capacity: cache.capacity(),
+            });
         }
         cache.truncate(position);
         Ok(())
@@ -183,8 +181,12 @@ impl Stage {
                 }
                 Ok(activations.into_values())
             }
-            (StageInput::Tokens(_), None) => Err(ForwardError::WrongKind { wanted: "activations" }),
-            (StageInput::Hidden(_), Some(_)) => Err(ForwardError::WrongKind { wanted: "token ids" }),
+            (StageInput::Tokens(_), None) => Err(ForwardError::WrongKind {
+                wanted: "activations",
+            }),
+            (StageInput::Hidden(_), Some(_)) => Err(ForwardError::WrongKind {
+                wanted: "token ids",
+            }),
         }
     }
 

@@ -48,7 +48,13 @@ impl<'a> Search<'a> {
         let mut candidates: Vec<_> = request.candidates.iter().collect();
         candidates.sort_unstable_by_key(|candidate| candidate.device);
         let missing = needs.bytes(0, needs.layer_count());
-        Self { request, needs, candidates, best: None, missing }
+        Self {
+            request,
+            needs,
+            candidates,
+            best: None,
+            missing,
+        }
     }
 
     /// Bytes one more device would have to offer: the least seen.
@@ -64,17 +70,26 @@ impl<'a> Search<'a> {
             .zip(layers)
             .map(|(device, layers)| StagePlan { device, layers })
             .collect();
-        Some(Plan { stages, estimated_us_per_token })
+        Some(Plan {
+            stages,
+            estimated_us_per_token,
+        })
     }
 
     /// Every ordered subset, depth first.
     pub(super) fn run_exact(&mut self) {
-        self.descend(&Prefix { devices: Vec::new(), placed: Vec::new(), path_us: 0 });
+        self.descend(&Prefix {
+            devices: Vec::new(),
+            placed: Vec::new(),
+            path_us: 0,
+        });
     }
 
     fn descend(&mut self, prefix: &Prefix) {
         for index in self.unused(prefix) {
-            let Some(longer) = self.extend(prefix, index) else { continue };
+            let Some(longer) = self.extend(prefix, index) else {
+                continue;
+            };
             self.consider(&longer);
             if longer.devices.len() < STAGES_MAX && self.is_promising(&longer) {
                 self.descend(&longer);
@@ -84,13 +99,19 @@ impl<'a> Search<'a> {
 
     /// Number of stages after number of stages, keeping the most promising.
     pub(super) fn run_beam(&mut self) {
-        let empty = Prefix { devices: Vec::new(), placed: Vec::new(), path_us: 0 };
+        let empty = Prefix {
+            devices: Vec::new(),
+            placed: Vec::new(),
+            path_us: 0,
+        };
         let mut level = vec![empty];
         for _ in 0..STAGES_MAX.min(self.candidates.len()) {
             let mut next = Vec::new();
             for prefix in &level {
                 for index in self.unused(prefix) {
-                    let Some(longer) = self.extend(prefix, index) else { continue };
+                    let Some(longer) = self.extend(prefix, index) else {
+                        continue;
+                    };
                     self.consider(&longer);
                     next.push(longer);
                 }
@@ -101,7 +122,9 @@ impl<'a> Search<'a> {
     }
 
     fn unused(&self, prefix: &Prefix) -> Vec<usize> {
-        (0..self.candidates.len()).filter(|index| !prefix.devices.contains(index)).collect()
+        (0..self.candidates.len())
+            .filter(|index| !prefix.devices.contains(index))
+            .collect()
     }
 
     /// Whether an optimistic end of this beginning could still win (equal
@@ -118,8 +141,11 @@ impl<'a> Search<'a> {
     /// Path so far, plus the cheapest way to finish computing if the fastest
     /// device had room for all the rest; `None` where nothing is placed.
     fn optimistic_us(&self, prefix: &Prefix) -> Option<u64> {
-        let fastest =
-            self.unused(prefix).into_iter().map(|i| self.candidates[i].us_per_layer).min();
+        let fastest = self
+            .unused(prefix)
+            .into_iter()
+            .map(|i| self.candidates[i].us_per_layer)
+            .min();
         let last = prefix.placed.last()?;
         let total = self.needs.layer_count();
         let ends = last.iter().enumerate().take(total);
@@ -132,7 +158,10 @@ impl<'a> Search<'a> {
 
     fn most_promising(&self, prefixes: Vec<Prefix>) -> Vec<Prefix> {
         let reach = |prefix: &Prefix| {
-            prefix.placed.last().and_then(|last| last.iter().rposition(Option::is_some))
+            prefix
+                .placed
+                .last()
+                .and_then(|last| last.iter().rposition(Option::is_some))
         };
         let mut ranked: Vec<_> = prefixes
             .into_iter()
@@ -143,7 +172,11 @@ impl<'a> Search<'a> {
         let mut by_reach = rest;
         by_reach.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.2.devices.cmp(&b.2.devices)));
         by_reach.truncate(BEAM_WIDTH / 2);
-        ranked.into_iter().chain(by_reach).map(|(_, _, prefix)| prefix).collect()
+        ranked
+            .into_iter()
+            .chain(by_reach)
+            .map(|(_, _, prefix)| prefix)
+            .collect()
     }
 
     /// Adds a device behind a prefix; `None` where it can host nothing there.
@@ -168,7 +201,10 @@ impl<'a> Search<'a> {
         if reach < total {
             self.missing = self.missing.min(self.needs.bytes(reach, total));
         }
-        let from = prefix.devices.last().map_or(self.request.requester, |&i| self.candidates[i].device);
+        let from = prefix
+            .devices
+            .last()
+            .map_or(self.request.requester, |&i| self.candidates[i].device);
         let mut longer = prefix.clone();
         longer.path_us += self.request.rtt.hop(from, candidate.device);
         longer.devices.push(index);
@@ -180,10 +216,16 @@ impl<'a> Search<'a> {
     fn consider(&mut self, prefix: &Prefix) {
         let total = self.needs.layer_count();
         let complete = prefix.placed.last().and_then(|placed| placed[total]);
-        let (Some(step), Some(&last)) = (complete, prefix.devices.last()) else { return };
+        let (Some(step), Some(&last)) = (complete, prefix.devices.last()) else {
+            return;
+        };
         let last = self.candidates[last].device;
         let us = step.us + prefix.path_us + self.request.rtt.hop(last, self.request.requester);
-        let devices: Vec<_> = prefix.devices.iter().map(|&i| self.candidates[i].device).collect();
+        let devices: Vec<_> = prefix
+            .devices
+            .iter()
+            .map(|&i| self.candidates[i].device)
+            .collect();
         let found = (us, devices.len(), devices);
         let better = self
             .best
@@ -204,7 +246,7 @@ fn place(needs: &Needs, candidate: &Candidate, before: &Placed) -> Placed {
     // The cost of a cut, made comparable between cuts: as if this device
     // hosted everything behind it.
     let key = |start: usize| before[start].map(|step| step.us + (total - start) as u64 * rate);
-    let mut placed = vec![None; total + 1];
+    let mut placed = vec![None];
     let mut window: VecDeque<(u64, usize)> = VecDeque::new();
     for end in 1..=total {
         if let Some(us) = key(end - 1) {
@@ -218,10 +260,11 @@ fn place(needs: &Needs, candidate: &Candidate, before: &Placed) -> Placed {
         while window.front().is_some_and(|(_, start)| too_much(*start)) {
             window.pop_front();
         }
-        if let Some(&(us, cut)) = window.front() {
-            let behind = (total - end) as u64 * rate;
-            placed[end] = Some(Step { us: us - behind, cut });
-        }
+        let behind = (total - end) as u64 * rate;
+        placed.push(window.front().map(|&(us, cut)| Step {
+            us: us - behind,
+            cut,
+        }));
     }
     placed
 }
@@ -232,7 +275,10 @@ fn cuts(prefix: &Prefix, total: usize) -> Option<Vec<LayerRange>> {
     let mut ranges = Vec::new();
     for placed in prefix.placed.iter().rev() {
         let cut = placed[end]?.cut;
-        ranges.push(LayerRange::new(u32::try_from(cut).ok()?, u32::try_from(end).ok()?)?);
+        ranges.push(LayerRange::new(
+            u32::try_from(cut).ok()?,
+            u32::try_from(end).ok()?,
+        )?);
         end = cut;
     }
     ranges.reverse();

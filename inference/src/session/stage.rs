@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use exo_model::id::JobId;
 
-use super::frame::{Payload, StageFrame, TokenFrame};
 use super::FRAMES_IN_FLIGHT_MAX;
+use super::frame::{Payload, StageFrame, TokenFrame};
 use crate::engine::{ForwardError, StageCompute, StageInput, StageOutput};
 use crate::sample::{SampleError, Sampling, sample};
 
@@ -125,7 +125,13 @@ impl StageSession {
     /// [`SampleError::Settings`] where the sampling settings are bad.
     pub fn new(settings: StageSettings) -> Result<Self, SampleError> {
         settings.sampling.check()?;
-        Ok(Self { settings, queue: VecDeque::new(), computed: 0, vouched: 0, waiting: false })
+        Ok(Self {
+            settings,
+            queue: VecDeque::new(),
+            computed: 0,
+            vouched: 0,
+            waiting: false,
+        })
     }
 
     /// Positions computed so far, repeated ones counted again: what is owed.
@@ -146,8 +152,9 @@ impl StageSession {
     /// Takes a message; computes what may be computed through `compute`.
     ///
     /// # Errors
-    /// See [`StageError`]. After one from computing, frames that waited are
-    /// dropped: what follows a refused frame would only leave a gap.
+    /// See [`StageError`]. After one from computing, frames that waited and
+    /// what the same call computed before are dropped: whatever follows a
+    /// refused frame would only leave a gap, so the session needs a new epoch.
     pub fn handle(
         &mut self,
         compute: &mut dyn StageCompute,
@@ -176,7 +183,10 @@ impl StageSession {
         }
         let expected = self.queue.back().map_or(computed, StageFrame::end);
         if frame.position > expected {
-            return Err(StageError::Gap { found: frame.position, expected });
+            return Err(StageError::Gap {
+                found: frame.position,
+                expected,
+            });
         }
         if self.queue.len() >= QUEUED_FRAMES_MAX {
             return Err(StageError::QueueFull);
@@ -221,7 +231,13 @@ impl StageSession {
         frame: StageFrame,
     ) -> Result<Option<StageEvent>, StageError> {
         let (end, rows) = (frame.end(), frame.payload.rows() as u64);
-        let StageFrame { session, epoch, position, payload, sample_last } = frame;
+        let StageFrame {
+            session,
+            epoch,
+            position,
+            payload,
+            sample_last,
+        } = frame;
         let output = match payload {
             Payload::Tokens(tokens) => compute.forward(StageInput::Tokens(&tokens), position)?,
             Payload::Hidden(activations) => {
@@ -232,15 +248,29 @@ impl StageSession {
         match output {
             StageOutput::Hidden(activations) => {
                 let payload = Payload::Hidden(activations);
-                let frame = StageFrame { session, epoch, position, payload, sample_last };
+                let frame = StageFrame {
+                    session,
+                    epoch,
+                    position,
+                    payload,
+                    sample_last,
+                };
                 Ok(Some(StageEvent::Forward(frame)))
             }
             StageOutput::Logits(logits) if sample_last => {
                 let token = sample(&self.settings.sampling, &logits, end)?;
-                let frame = TokenFrame { session, epoch, position: end, token };
+                let frame = TokenFrame {
+                    session,
+                    epoch,
+                    position: end,
+                    token,
+                };
                 Ok(Some(StageEvent::Token(frame)))
             }
             StageOutput::Logits(_) => Ok(None),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

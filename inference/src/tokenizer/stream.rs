@@ -15,7 +15,10 @@ pub struct TextStream {
 impl TextStream {
     /// A stream with nothing in it.
     pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        Self { tokenizer, pending: Vec::new() }
+        Self {
+            tokenizer,
+            pending: Vec::new(),
+        }
     }
 
     /// Adds a token; gives the text that is complete now, if any.
@@ -48,6 +51,5 @@ impl TextStream {
 
 /// Whether more bytes could complete these to a character.
 fn is_unfinished(bytes: &[u8]) -> bool {
-    !bytes.is_empty()
-        && std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
+    !bytes.is_empty() && std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

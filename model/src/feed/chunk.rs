@@ -155,9 +155,7 @@ mod tests {
                 payload: (0..len).map(|i| (i % 251) as u8).collect(),
             };
             let mut transaction = document.transaction();
-            transaction
-                .put(ROOT, key(position.seq + 1), change.payload.clone())
-                .expect("put");
+            transaction.put(ROOT, key(position.seq + 1), change.payload.clone()).expect("put");
             let (hash, _) = transaction.commit_with(CommitOptions::default().with_time(change.time_ms));
             let hash = hash.expect("one change");
             let theirs = document.get_change_by_hash(&hash).expect("stored");
@@ -175,10 +173,7 @@ mod tests {
     fn golden_first_change() {
         let change = Change { time_ms: 1_790_000_000_000, payload: b"first light".to_vec() };
         let (chunk, hash) = encode(&DeviceId::from_bytes([1; 32]), &FeedPosition::START, &change);
-        assert_eq!(
-            data_encoding::HEXLOWER.encode(&chunk),
-            include_str!("golden_first_change.hex").trim()
-        );
+        assert_eq!(data_encoding::HEXLOWER.encode(&chunk), include_str!("golden_first_change.hex").trim());
         assert_eq!(&chunk[4..8], &hash.as_bytes()[..4]);
     }
 }

@@ -5,7 +5,7 @@
 //! `automerge` documents are. Used to audit a store against Automerge's own
 //! reading, and to hand a feed to any other Automerge program.
 
-use automerge::{Automerge, ReadDoc, ROOT};
+use automerge::{Automerge, ROOT, ReadDoc};
 
 use super::{Change, FeedId, FeedPosition, chunk};
 use crate::id::ChangeHash;
@@ -22,7 +22,10 @@ pub enum DocumentError {
 }
 
 /// Encodes a whole feed as an Automerge file and returns it with its end.
-pub fn encode_file<'a>(feed: &FeedId, changes: impl IntoIterator<Item = &'a Change>) -> (Vec<u8>, FeedPosition) {
+pub fn encode_file<'a>(
+    feed: &FeedId,
+    changes: impl IntoIterator<Item = &'a Change>,
+) -> (Vec<u8>, FeedPosition) {
     let mut file = Vec::new();
     let mut position = FeedPosition::START;
     for change in changes {

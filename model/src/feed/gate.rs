@@ -107,7 +107,11 @@ impl AcceptedRun {
     /// # Errors
     /// [`Rejection::Fork`] where the run is not the stored feed's
     /// continuation, [`Rejection::OutOfPlace`] where it starts beyond it.
-    pub fn beyond(mut self, known: &FeedPosition, stored_at_end: Option<ChangeHash>) -> Result<Option<Self>, Rejection> {
+    pub fn beyond(
+        mut self,
+        known: &FeedPosition,
+        stored_at_end: Option<ChangeHash>,
+    ) -> Result<Option<Self>, Rejection> {
         if self.end.seq <= known.seq {
             return match stored_at_end {
                 Some(hash) if hash != self.end.hash => Err(Rejection::Fork { seq: self.end.seq }),

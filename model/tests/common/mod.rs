@@ -13,8 +13,8 @@ use exo_model::port::Signer as _;
 use exo_model::signature::SecretKey;
 use exo_model::weights::{ByteRange, ModelManifest};
 use exo_model::{
-    BlobHash, ChangeHash, ChannelId, Community, CommunityId, CommunityState, DeviceId, Event, FeedId, JobId, Stream,
-    VerifiedEvent, community,
+    BlobHash, ChangeHash, ChannelId, Community, CommunityId, CommunityState, DeviceId, Event, FeedId, JobId,
+    Stream, VerifiedEvent, community,
 };
 
 /// Wall time of every story, ms since the Unix epoch.
@@ -109,7 +109,8 @@ impl Device {
     /// Writes and gates the feed's next change.
     pub(crate) fn write(&mut self, feed: FeedId, change: Change) -> VerifiedEvent {
         let end = self.ends.entry(feed).or_insert(FeedPosition::START);
-        let accepted = gate::admit(feed::author(&self.key, feed, end, change), end).expect("one's own next change");
+        let accepted =
+            gate::admit(feed::author(&self.key, feed, end, change), end).expect("one's own next change");
         *end = accepted.end();
         accepted.into_events().remove(0)
     }
@@ -127,7 +128,8 @@ impl World {
     pub(crate) fn found(floor: i64) -> Self {
         let mut owner = Device::new(1);
         let floor = Amount::from_token_mib(floor);
-        let (feed, _, change) = community::found(owner.id(), "Ona".into(), "Garden".into(), floor, [7; 16], NOW);
+        let (feed, _, change) =
+            community::found(owner.id(), "Ona".into(), "Garden".into(), floor, [7; 16], NOW);
         let founding = owner.write(feed, change);
         let id = feed.community;
         let mut world = Self { id, devices: vec![owner], events: Vec::new(), community: Community::new(id) };
@@ -202,7 +204,12 @@ impl World {
     /// The event by which someone lets `who` in on `ticket`.
     pub(crate) fn admission(&self, ticket: &Ticket, who: usize, name: &str) -> Event {
         let request = ticket.request(self.id_of(who), name.to_owned());
-        Event::MemberAdmitted { device: request.device, name: request.name, invite: request.invite, proof: request.proof }
+        Event::MemberAdmitted {
+            device: request.device,
+            name: request.name,
+            invite: request.invite,
+            proof: request.proof,
+        }
     }
 
     /// A new member, let in by `host`.
@@ -270,7 +277,10 @@ pub(crate) fn manifest(file: u8) -> ModelManifest {
 }
 
 /// What `batches`, delivered in this order, reduce to.
-pub(crate) fn reduced<'a>(id: CommunityId, batches: impl IntoIterator<Item = &'a [VerifiedEvent]>) -> Community {
+pub(crate) fn reduced<'a>(
+    id: CommunityId,
+    batches: impl IntoIterator<Item = &'a [VerifiedEvent]>,
+) -> Community {
     let mut community = Community::new(id);
     for batch in batches {
         community.insert(batch);
@@ -288,12 +298,22 @@ pub(crate) fn every_kind() -> Vec<Event> {
     let layers = exo_model::weights::LayerRange::new(1, 400).expect("in bounds");
     let amount = Amount::from_token_mib(-70_000);
     vec![
-        Event::Founded { name: "Garden".into(), founder: device, founder_name: "Ona".into(), floor: amount, nonce: [7; 16] },
+        Event::Founded {
+            name: "Garden".into(),
+            founder: device,
+            founder_name: "Ona".into(),
+            floor: amount,
+            nonce: [7; 16],
+        },
         Event::InviteIssued { key: invite, uses: 1_000, expires_ms: i64::MIN },
         Event::MemberAdmitted { device, name: "Zo\u{eb}".into(), invite, proof: signature },
         channel_event(9, "general"),
         Event::MessagePosted { text: "hello\n\tyou".into() },
-        Event::MachineOffered { memory_bytes: u64::MAX, micros_per_mib: 23, addresses: vec!["127.0.0.1:9".into(), String::new()] },
+        Event::MachineOffered {
+            memory_bytes: u64::MAX,
+            micros_per_mib: 23,
+            addresses: vec!["127.0.0.1:9".into(), String::new()],
+        },
         Event::ShardHosted { model, layers },
         Event::ShardDropped { model },
         Event::ModelAdded { manifest: manifest(6) },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use exo_model::VerifiedEvent;
 use exo_projections::schema::SCHEMA_VERSION;
-use exo_projections::{Applied, OpenError, Reader, Views, ViewsError};
+use exo_projections::{Applied, OpenError, QueryError, Reader, Views, ViewsError};
 use rusqlite::Connection;
 
 use crate::world::{World, grown};
@@ -44,11 +44,15 @@ fn a_newer_schema_is_refused_and_left_alone() {
 #[test]
 fn a_damaged_file_is_made_again() {
     let home = Home::new();
-    for damage in 0..3 {
+    for damage in 0..4 {
         let world = filled(&home, 210);
         match damage {
             0 => std::fs::write(home.path(), b"not a database, but long enough to look at").expect("written"),
             1 => sql(&home, "DROP TABLE members"),
+            2 => {
+                let bytes = std::fs::read(home.path()).expect("readable");
+                std::fs::write(home.path(), &bytes[..bytes.len() / 2]).expect("written");
+            }
             _ => {
                 let mut bytes = std::fs::read(home.path()).expect("readable");
                 bytes[100..4_096].fill(0xff); // the schema's page
@@ -64,6 +68,33 @@ fn a_damaged_file_is_made_again() {
         views.apply(&world.events(), &world.state()).expect("applied");
         assert_eq!(views.dump().expect("dumped"), rebuilt(&world.events(), &world.state()));
     }
+}
+
+#[test]
+fn damage_deep_in_the_file_is_told_from_a_failing_medium() {
+    let home = Home::new();
+    let world = filled(&home, 215);
+    let page = |table: &str| -> usize {
+        let db = Connection::open(home.path()).expect("open");
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+        db.query_row(sql, [table], |row| row.get::<_, isize>(0)).expect("a page").unsigned_abs()
+    };
+    let mut bytes = std::fs::read(home.path()).expect("readable");
+    for table in ["members", "messages"] {
+        bytes[(page(table) - 1) * 4_096..][..4_096].fill(0xff);
+    }
+    std::fs::write(home.path(), bytes).expect("written");
+    let mut views = Views::open(home.path()).expect("not seen yet");
+    let error = views.apply(&world.events(), &world.state()).expect_err("seen now");
+    assert!(matches!(error, ViewsError::Damaged { .. }), "{error:?}");
+    let channel = *world.state().channels.keys().next().expect("a channel");
+    let reader = Reader::open(home.path()).expect("not seen yet");
+    let error = reader.messages(&channel, 9, None).expect_err("seen now");
+    assert!(matches!(error, QueryError::Damaged { .. }), "{error:?}");
+    drop((views, reader));
+    let mut views = Views::recreate(home.path()).expect("made again");
+    views.apply(&world.events(), &world.state()).expect("applied");
+    assert_eq!(views.dump().expect("dumped"), rebuilt(&world.events(), &world.state()));
 }
 
 #[test]
@@ -90,7 +121,7 @@ fn views_of_another_community_are_not_mixed() {
 #[test]
 fn a_file_of_another_program_is_never_deleted() {
     let home = Home::new();
-    sql(&home, "CREATE TABLE letters (text TEXT); INSERT INTO letters VALUES ('dear')");
+    sql(&home, "CREATE TABLE letters (text TEXT); INSERT INTO letters VALUES ('dear'); PRAGMA user_version = -3");
     let community = grown(230, 0).id;
     let error = Views::open_or_rebuild(home.path(), &community).expect_err("not ours");
     assert!(matches!(error, OpenError::NotViews { .. }), "{error:?}");

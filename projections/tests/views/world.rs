@@ -21,14 +21,14 @@ use exo_model::{
 const START_MS: i64 = 1_790_000_000_000;
 
 /// SplitMix64: small, seeded, the same everywhere.
-pub struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    pub const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -37,28 +37,28 @@ impl Rng {
     }
 
     /// A number below `end`, which must not be 0.
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("below a usize")
     }
 
-    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+    pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.next().to_le_bytes()[0])
     }
 }
 
 /// A device with what it knows.
-pub struct Peer {
-    pub key: SecretKey,
-    pub community: Community,
+pub(crate) struct Peer {
+    pub(crate) key: SecretKey,
+    pub(crate) community: Community,
     known: BTreeMap<FeedId, u64>,
 }
 
 impl Peer {
-    pub fn device(&self) -> DeviceId {
+    pub(crate) fn device(&self) -> DeviceId {
         self.key.device()
     }
 
-    pub fn state(&self) -> &CommunityState {
+    pub(crate) fn state(&self) -> &CommunityState {
         self.community.state()
     }
 }
@@ -69,17 +69,17 @@ struct Feed {
 }
 
 /// All feeds of one community, and its devices.
-pub struct World {
-    pub id: CommunityId,
-    pub peers: Vec<Peer>,
-    pub rng: Rng,
+pub(crate) struct World {
+    pub(crate) id: CommunityId,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) rng: Rng,
     feeds: BTreeMap<FeedId, Feed>,
     now_ms: i64,
 }
 
 impl World {
     /// A community with its founder as peer 0.
-    pub fn found(seed: u64) -> Self {
+    pub(crate) fn found(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let key = SecretKey::from_bytes(&rng.bytes());
         let floor = Amount::from_token_mib(-500);
@@ -105,7 +105,7 @@ impl World {
     }
 
     /// A device that knows the community's id and nothing else.
-    pub fn new_peer(&mut self) -> usize {
+    pub(crate) fn new_peer(&mut self) -> usize {
         let key = SecretKey::from_bytes(&self.rng.bytes());
         self.add_peer(key)
     }
@@ -124,7 +124,7 @@ impl World {
     }
 
     /// Writes a payload of any kind, sensible or not.
-    pub fn write_raw(&mut self, peer: usize, stream: Stream, payload: Vec<u8>) -> VerifiedEvent {
+    pub(crate) fn write_raw(&mut self, peer: usize, stream: Stream, payload: Vec<u8>) -> VerifiedEvent {
         let feed = FeedId::new(self.id, self.peers[peer].device(), stream);
         self.now_ms += 1_000;
         let change = Change { time_ms: self.now_ms, payload };
@@ -132,20 +132,20 @@ impl World {
     }
 
     /// Writes an event whether or not it makes sense.
-    pub fn write(&mut self, peer: usize, stream: Stream, event: &Event) -> VerifiedEvent {
+    pub(crate) fn write(&mut self, peer: usize, stream: Stream, event: &Event) -> VerifiedEvent {
         let payload = self.peers[peer].community.next_change(event, 0).payload;
         self.write_raw(peer, stream, payload)
     }
 
     /// Records an intent, if it is decided in its favour.
-    pub fn intend(&mut self, peer: usize, intent: Intent) -> Option<VerifiedEvent> {
+    pub(crate) fn intend(&mut self, peer: usize, intent: Intent) -> Option<VerifiedEvent> {
         let author = &self.peers[peer];
         let (stream, event) = decide(author.state(), author.device(), self.now_ms, intent).ok()?;
         Some(self.write(peer, stream, &event))
     }
 
     /// `to` learns all that `from` knows.
-    pub fn tell(&mut self, from: usize, to: usize) {
+    pub(crate) fn tell(&mut self, from: usize, to: usize) {
         let news = self.peers[from].known.clone();
         for (feed, seq) in news {
             let events = &self.feeds[&feed].events;
@@ -159,7 +159,7 @@ impl World {
         }
     }
 
-    pub fn tell_everyone(&mut self) {
+    pub(crate) fn tell_everyone(&mut self) {
         for _ in 0..2 {
             for from in 0..self.peers.len() {
                 for to in 0..self.peers.len() {
@@ -172,7 +172,7 @@ impl World {
     }
 
     /// An invite of the founder's.
-    pub fn invite(&mut self, uses: u32) -> Ticket {
+    pub(crate) fn invite(&mut self, uses: u32) -> Ticket {
         let secret = SecretKey::from_bytes(&self.rng.bytes());
         let ticket = Ticket::new(self.id, "Garden".into(), &secret, i64::MAX, Vec::new());
         let intent = Intent::IssueInvite { key: ticket.key(), uses, expires_ms: i64::MAX };
@@ -181,7 +181,7 @@ impl World {
     }
 
     /// `member` admits a new device, as far as `member` knows.
-    pub fn admit(&mut self, member: usize, ticket: &Ticket, name: &str) -> Option<(usize, VerifiedEvent)> {
+    pub(crate) fn admit(&mut self, member: usize, ticket: &Ticket, name: &str) -> Option<(usize, VerifiedEvent)> {
         let newcomer = self.new_peer();
         let request = ticket.request(self.peers[newcomer].device(), name.into());
         let event = self.intend(member, Intent::Admit(request))?;
@@ -189,34 +189,34 @@ impl World {
         Some((newcomer, event))
     }
 
-    pub fn create_channel(&mut self, name: &str) -> ChannelId {
+    pub(crate) fn create_channel(&mut self, name: &str) -> ChannelId {
         let channel = ChannelId::from_bytes(self.rng.bytes());
         let intent = Intent::CreateChannel { channel, name: name.into() };
         self.intend(0, intent).expect("the founder may");
         channel
     }
 
-    pub fn post(&mut self, peer: usize, channel: ChannelId, text: &str) -> Option<VerifiedEvent> {
+    pub(crate) fn post(&mut self, peer: usize, channel: ChannelId, text: &str) -> Option<VerifiedEvent> {
         self.intend(peer, Intent::Post { channel, text: text.into() })
     }
 
     /// Writes a message without asking anyone.
-    pub fn post_raw(&mut self, peer: usize, channel: ChannelId, text: &str) -> VerifiedEvent {
+    pub(crate) fn post_raw(&mut self, peer: usize, channel: ChannelId, text: &str) -> VerifiedEvent {
         self.write(peer, Stream::Channel(channel), &Event::MessagePosted { text: text.into() })
     }
 
     /// All feeds, each from its start.
-    pub fn feeds(&self) -> Vec<Vec<VerifiedEvent>> {
+    pub(crate) fn feeds(&self) -> Vec<Vec<VerifiedEvent>> {
         self.feeds.values().map(|feed| feed.events.clone()).collect()
     }
 
     /// All events, feed by feed.
-    pub fn events(&self) -> Vec<VerifiedEvent> {
+    pub(crate) fn events(&self) -> Vec<VerifiedEvent> {
         self.feeds().into_iter().flatten().collect()
     }
 
     /// The state of who knows everything.
-    pub fn state(&self) -> CommunityState {
+    pub(crate) fn state(&self) -> CommunityState {
         let mut community = Community::new(self.id);
         community.insert(&self.events());
         community.state().clone()
@@ -224,7 +224,7 @@ impl World {
 
     /// All events in batches of random feeds and sizes, each feed in its own
     /// order, some events twice.
-    pub fn shuffled(&self, rng: &mut Rng) -> Vec<Vec<VerifiedEvent>> {
+    pub(crate) fn shuffled(&self, rng: &mut Rng) -> Vec<Vec<VerifiedEvent>> {
         let feeds = self.feeds();
         let mut taken = vec![0; feeds.len()];
         let mut batches = Vec::new();
@@ -251,7 +251,7 @@ impl World {
 
 /// A community that grew for `steps` random steps, its members telling each
 /// other only now and then, so that much is concurrent.
-pub fn grown(seed: u64, steps: usize) -> World {
+pub(crate) fn grown(seed: u64, steps: usize) -> World {
     let mut world = World::found(seed);
     let mut channels = vec![world.create_channel("hall")];
     let ticket = world.invite(3);

@@ -67,7 +67,8 @@ pub(super) async fn run(
     let (outgoing, mut frames_out) = mpsc::channel::<Frame>(FRAMES_IN_FLIGHT);
     let reader = async {
         loop {
-            let frame = tokio::time::timeout(SILENCE_MAX, wire::read::<_, Frame>(&mut recv, FRAME_BYTES_MAX)).await;
+            let frame =
+                tokio::time::timeout(SILENCE_MAX, wire::read::<_, Frame>(&mut recv, FRAME_BYTES_MAX)).await;
             let (item, last) = match frame {
                 Ok(Ok(Some(frame))) => {
                     let last = frame == Frame::Done;
@@ -121,8 +122,7 @@ async fn decide(
     incoming: &mut mpsc::Receiver<Result<Frame, ExchangeError>>,
     outgoing: mpsc::Sender<Frame>,
 ) -> Result<Outcome, ExchangeError> {
-    let mut session =
-        SyncSession::new(side, inner.replica.state().id, inner.replica.positions().await?);
+    let mut session = SyncSession::new(side, inner.replica.state().id, inner.replica.positions().await?);
     let mut outcome = Outcome::default();
     let mut to_read = None;
     let mut effects = session.handle(Input::Opened)?;

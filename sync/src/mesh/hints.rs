@@ -31,10 +31,8 @@ fn topic(community: &CommunityId) -> TopicId {
 
 pub(super) async fn spawn(inner: Arc<Inner>, gossip: &Gossip) -> Result<JoinHandle<()>, MeshError> {
     let topic = topic(&inner.replica.state().id);
-    let subscribed = gossip
-        .subscribe(topic, Vec::new())
-        .await
-        .map_err(|error| MeshError::Gossip(error.to_string()))?;
+    let subscribed =
+        gossip.subscribe(topic, Vec::new()).await.map_err(|error| MeshError::Gossip(error.to_string()))?;
     let gossip = gossip.clone();
     Ok(tokio::spawn(async move {
         let mut channels = Some(subscribed.split());
@@ -87,13 +85,8 @@ async fn follow(inner: &Inner, sender: &GossipSender, mut receiver: GossipReceiv
 /// linked peer it is not yet a neighbour of.
 async fn join_linked(inner: &Inner, sender: &GossipSender, receiver: &GossipReceiver) {
     let neighbours: Vec<_> = receiver.neighbors().collect();
-    let missing: Vec<_> = inner
-        .peers
-        .online()
-        .iter()
-        .filter_map(endpoint_id)
-        .filter(|id| !neighbours.contains(id))
-        .collect();
+    let missing: Vec<_> =
+        inner.peers.online().iter().filter_map(endpoint_id).filter(|id| !neighbours.contains(id)).collect();
     if !missing.is_empty()
         && let Err(error) = sender.join_peers(missing).await
     {

@@ -140,8 +140,7 @@ async fn judge(inner: &Inner, request: JoinRequest) -> Answer {
 }
 
 pub(super) fn spawn(inner: Arc<Inner>, ticket: Ticket, name: String) -> JoinProgress {
-    let (status, receiver) =
-        watch::channel(JoinStatus::Trying { rounds: 0, last_error: String::new() });
+    let (status, receiver) = watch::channel(JoinStatus::Trying { rounds: 0, last_error: String::new() });
     let task = tokio::spawn(async move {
         if let Some(contact) = ask_until_answered(&inner, &ticket, name, &status).await {
             status.send_replace(JoinStatus::Admitted);

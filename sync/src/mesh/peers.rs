@@ -137,11 +137,7 @@ impl Peers {
 
     /// Devices with a link.
     pub(super) fn online(&self) -> Vec<DeviceId> {
-        self.lock()
-            .iter()
-            .filter(|(_, peer)| peer.connection.is_some())
-            .map(|(device, _)| *device)
-            .collect()
+        self.lock().iter().filter(|(_, peer)| peer.connection.is_some()).map(|(device, _)| *device).collect()
     }
 
     /// Every member but `me`.

@@ -92,7 +92,8 @@ impl ProtocolHandler for StageProtocol {
 }
 
 pub(super) async fn open(inner: &Inner, device: DeviceId) -> Result<StageStream, LinkError> {
-    let failed = |error: iroh::endpoint::ConnectionError| LinkError::Connection { device, reason: error.to_string() };
+    let failed =
+        |error: iroh::endpoint::ConnectionError| LinkError::Connection { device, reason: error.to_string() };
     let kept = inner
         .stage_connections
         .lock()

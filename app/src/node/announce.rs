@@ -1,0 +1,50 @@
+//! Keeps what the community knows of this machine true.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use exo_model::decide::Intent;
+use exo_model::event::ADDRESSES_MAX;
+
+use super::Membership;
+
+/// How often the machine's addresses are looked at again.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Publishes memory, speed and addresses whenever they differ from what the
+/// state says. Ends with the replica.
+pub(super) async fn run(membership: Arc<Membership>, offered_bytes: u64) {
+    let mut snapshot = membership.replica().watch();
+    let me = membership.mesh().device();
+    loop {
+        let state = snapshot.borrow_and_update().state.clone();
+        if state.is_member(&me) {
+            let mut addresses = membership.mesh().local_addresses();
+            addresses.truncate(ADDRESSES_MAX);
+            let published = state.machines.get(&me).cloned().unwrap_or_default();
+            let micros_per_mib = membership.engine().host().micros_per_mib().unwrap_or(published.micros_per_mib);
+            let differs = published.memory_bytes != offered_bytes
+                || published.addresses != addresses
+                || differs_much(published.micros_per_mib, micros_per_mib);
+            if differs {
+                let intent = Intent::OfferMachine { memory_bytes: offered_bytes, micros_per_mib, addresses };
+                if let Err(error) = membership.replica().record(intent).await {
+                    tracing::warn!(%error, "this machine could not be announced");
+                }
+            }
+        }
+        tokio::select! {
+            joined = snapshot.wait_for(|snapshot| snapshot.state.is_member(&me)), if !state.is_member(&me) => {
+                if joined.is_err() {
+                    return;
+                }
+            }
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Small changes of a measured speed are noise, not news.
+fn differs_much(published: u32, measured: u32) -> bool {
+    measured.abs_diff(published) > published / 4
+}

@@ -1,0 +1,218 @@
+//! One community on this node: replica, views, mesh and engine together.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use exo_model::amount::Amount;
+use exo_model::community::CommunityState;
+use exo_model::decide::Intent;
+use exo_model::id::{ChangeHash, ChannelId, CommunityId};
+use exo_model::invite::{CONTACTS_MAX, Contact, INVITE_TTL_MS, Ticket};
+use exo_model::port::Clock as _;
+use exo_model::signature::SecretKey;
+use exo_projections::{QueryError, Reader};
+use exo_sync::mesh::{JoinProgress, JoinStatus, Mesh, MeshConfig, MeshError, PeerPath};
+use exo_sync::replica::{Replica, ReplicaConfig, ReplicaError};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::views::ViewsPair;
+use super::{NodeError, NodeOptions, announce};
+use crate::engine::Engine;
+use crate::folder::Folder;
+use crate::host::{OsEntropy, SystemClock};
+
+/// A community that cannot be opened or asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MembershipError {
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
+    #[error("views: {0}")]
+    Views(String),
+    #[error("a background thread failed: {0}")]
+    Thread(String),
+    #[error("there is no channel yet; it arrives with the community's history")]
+    NoChannel,
+}
+
+/// A community this node belongs to, or is joining.
+pub(crate) struct Membership {
+    replica: Replica,
+    mesh: Mesh,
+    views: ViewsPair,
+    engine: Arc<Engine>,
+    join: Mutex<Option<JoinProgress>>,
+    join_status: watch::Sender<Option<JoinStatus>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Membership {
+    pub(super) async fn open(
+        folder: &Folder,
+        key: [u8; 32],
+        options: &NodeOptions,
+        community: CommunityId,
+    ) -> Result<Arc<Self>, MembershipError> {
+        let (store, views) = (folder.store(), folder.views());
+        let opened = tokio::task::spawn_blocking(move || {
+            let (views, view_cursors) = ViewsPair::open(&views, &community)?;
+            let config = ReplicaConfig {
+                path: store,
+                community,
+                signer: Arc::new(SecretKey::from_bytes(&key)),
+                clock: Arc::new(SystemClock),
+                view_cursors,
+            };
+            let (replica, _thread) = Replica::open(config, views.observer())?;
+            Ok::<_, MembershipError>((views, replica))
+        });
+        let (views, replica) = opened.await.map_err(|error| MembershipError::Thread(error.to_string()))??;
+        let config = MeshConfig {
+            secret: SecretKey::from_bytes(&key),
+            bind: options.bind,
+            blobs_dir: folder.blobs(),
+            replica: replica.clone(),
+        };
+        let (mesh, stages) = match Mesh::start(config).await {
+            Ok(started) => started,
+            Err(error) => {
+                replica.close().await;
+                return Err(error.into());
+            }
+        };
+        let engine = Engine::new(replica.clone(), mesh.clone(), SecretKey::from_bytes(&key), options.offered_bytes);
+        let serving = tokio::spawn(engine.clone().serve(stages));
+        let membership = Arc::new(Self {
+            replica,
+            mesh,
+            views,
+            engine,
+            join: Mutex::new(None),
+            join_status: watch::Sender::new(None),
+            tasks: Mutex::new(vec![serving]),
+        });
+        let announcing = tokio::spawn(announce::run(membership.clone(), options.offered_bytes));
+        membership.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(announcing);
+        Ok(membership)
+    }
+
+    /// The truth.
+    pub(crate) fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// The links.
+    pub(crate) fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// The models.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Signals whenever the views changed.
+    pub(crate) fn watch_views(&self) -> watch::Receiver<u64> {
+        self.views.watch()
+    }
+
+    /// Asks the views.
+    pub(crate) async fn query<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Reader) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, MembershipError> {
+        self.views.query(ask).await
+    }
+
+    /// The channel messages go to: the oldest by id order of the state. One in
+    /// this version.
+    pub(crate) fn channel(&self) -> Result<ChannelId, MembershipError> {
+        self.replica.state().channels.keys().next().copied().ok_or(MembershipError::NoChannel)
+    }
+
+    /// Writes a message.
+    pub(crate) async fn say(&self, text: String) -> Result<ChangeHash, MembershipError> {
+        let channel = self.channel()?;
+        Ok(self.replica.record(Intent::Post { channel, text }).await?)
+    }
+
+    /// Makes an invite for `uses` devices.
+    pub(crate) async fn invite(&self, uses: u32) -> Result<Ticket, MembershipError> {
+        let secret = SecretKey::generate(&OsEntropy);
+        let expires_ms = SystemClock.now_ms().saturating_add(INVITE_TTL_MS);
+        let key = exo_model::id::InviteKey::from_bytes(secret.public_bytes());
+        self.replica.record(Intent::IssueInvite { key, uses, expires_ms }).await?;
+        let state = self.replica.state();
+        Ok(Ticket::new(state.id, state.name.clone(), &secret, expires_ms, self.contacts(&state)))
+    }
+
+    /// Who a newcomer can ask: this device first, then whoever is online.
+    fn contacts(&self, state: &CommunityState) -> Vec<Contact> {
+        let me = self.mesh.device();
+        let mut contacts = vec![Contact { device: me, addresses: self.mesh.local_addresses() }];
+        let mut others: Vec<_> = self.mesh.peers();
+        others.sort_by_key(|peer| peer.path == PeerPath::Offline);
+        contacts.extend(others.into_iter().filter_map(|peer| {
+            let addresses = state.machines.get(&peer.device)?.addresses.clone();
+            Some(Contact { device: peer.device, addresses })
+        }));
+        contacts.truncate(CONTACTS_MAX);
+        contacts
+    }
+
+    pub(super) fn resume_join(&self, ticket: &Ticket, name: String) {
+        let progress = self.mesh.join(ticket, name);
+        let mut status = progress.watch();
+        let forward = self.join_status.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                forward.send_replace(Some(status.borrow_and_update().clone()));
+                if status.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        *self.join.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
+    /// Follows a join; `None` where none was under way.
+    pub(crate) fn watch_join(&self) -> watch::Receiver<Option<JoinStatus>> {
+        self.join_status.subscribe()
+    }
+
+    /// Waits for the end of a join; at once where none is under way.
+    pub(super) async fn join_outcome(&self) -> Result<(), NodeError> {
+        if self.join.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Ok(());
+        }
+        let mut status = self.watch_join();
+        let ended = status
+            .wait_for(|status| matches!(status, Some(JoinStatus::Joined | JoinStatus::Refused(_))))
+            .await;
+        match ended.as_deref() {
+            Ok(Some(JoinStatus::Joined)) => Ok(()),
+            Ok(Some(JoinStatus::Refused(reason))) => Err(NodeError::JoinRefused(reason.clone())),
+            _ => Err(NodeError::JoinStopped),
+        }
+    }
+
+    /// Every member's balance and their sum, from the reduced state.
+    pub(crate) fn balance_of_me(&self) -> Amount {
+        self.replica.state().ledger.balance(&self.mesh.device())
+    }
+
+    pub(super) async fn close(&self) {
+        let join = self.join.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(join) = join {
+            join.stop();
+        }
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            task.abort();
+        }
+        self.mesh.close().await;
+        self.replica.close().await;
+    }
+}
