@@ -7,6 +7,7 @@
 //! frames between it, the mesh and the ledger.
 
 mod asking;
+mod control;
 mod host;
 mod outlet;
 mod protocol;

@@ -68,10 +68,7 @@ pub struct Message {
 impl Message {
     /// A message.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self {
-            role,
-            content: content.into(),
-        }
+        Self { role, content: content.into() }
     }
 }
 
@@ -114,9 +111,7 @@ impl ChatTemplate {
     /// [`ChatError::NoTemplate`], [`ChatError::TooLong`] or
     /// [`ChatError::Template`].
     pub fn from_header(header: &Header) -> Result<Self, ChatError> {
-        let source = header
-            .text("tokenizer.chat_template")
-            .ok_or(ChatError::NoTemplate)?;
+        let source = header.text("tokenizer.chat_template").ok_or(ChatError::NoTemplate)?;
         if source.len() > TEMPLATE_BYTES_MAX {
             return Err(ChatError::TooLong("the chat template"));
         }
@@ -124,43 +119,26 @@ impl ChatTemplate {
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION_MAX);
         // As the templates' authors render them (transformers' defaults).
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(ChatError::Template)?);
         environment.set_unknown_method_callback(python::call_method);
         environment.add_function("raise_exception", |message: &str| {
             let detail = format!("{REFUSAL}{message}");
             Err::<Value, _>(minijinja::Error::new(ErrorKind::InvalidOperation, detail))
         });
-        environment
-            .add_template_owned(NAME, source.to_owned())
-            .map_err(ChatError::Template)?;
-        Ok(Self {
-            environment,
-            source: source.to_owned(),
-        })
+        environment.add_template_owned(NAME, source.to_owned()).map_err(ChatError::Template)?;
+        Ok(Self { environment, source: source.to_owned() })
     }
 
     /// The prompt for the model's next answer to `messages`.
     ///
     /// # Errors
     /// See [`ChatError`].
-    pub fn encode(
-        &self,
-        tokenizer: &Tokenizer,
-        messages: &[Message],
-    ) -> Result<Vec<u32>, ChatError> {
+    pub fn encode(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>, ChatError> {
         if messages.len() > MESSAGES_MAX {
             return Err(ChatError::TooLong("the number of messages"));
         }
-        if messages
-            .iter()
-            .map(|message| message.content.len())
-            .sum::<usize>()
-            > CONTENT_BYTES_MAX
-        {
+        if messages.iter().map(|message| message.content.len()).sum::<usize>() > CONTENT_BYTES_MAX {
             return Err(ChatError::TooLong("the messages"));
         }
         let stand_ins = StandIns::choose(tokenizer, &self.source, messages)?;
@@ -193,24 +171,16 @@ impl ChatTemplate {
                 context! { role => message.role.to_string(), content => content }
             })
             .collect();
-        let special = |id: Option<u32>| {
-            id.and_then(|id| tokenizer.special_text(id))
-                .unwrap_or_default()
-        };
+        let special = |id: Option<u32>| id.and_then(|id| tokenizer.special_text(id)).unwrap_or_default();
         let context = context! {
             messages => messages,
             bos_token => special(tokenizer.begin()),
             eos_token => special(tokenizer.end()),
             add_generation_prompt => true,
         };
-        let template = self
-            .environment
-            .get_template(NAME)
-            .map_err(ChatError::Template)?;
+        let template = self.environment.get_template(NAME).map_err(ChatError::Template)?;
         template.render(context).map_err(|error| {
-            let refusal = error
-                .detail()
-                .and_then(|detail| detail.strip_prefix(REFUSAL));
+            let refusal = error.detail().and_then(|detail| detail.strip_prefix(REFUSAL));
             match refusal {
                 Some(why) => ChatError::Refused(stand_ins.restore(why)),
                 None if error.kind() == ErrorKind::OutOfFuel => ChatError::OutOfFuel,

@@ -72,6 +72,12 @@ pub enum ForwardError {
     /// This stage itself computed NaN or infinite values.
     #[error("this stage computed values that are not finite")]
     NonFiniteOutput,
+    /// There is no memory for a session's keys and values.
+    #[error("there is no memory for the keys and values of {tokens} tokens")]
+    NoMemory {
+        /// Tokens asked for.
+        tokens: u32,
+    },
     /// A cache that was made for another stage.
     #[error("the cache belongs to another stage")]
     ForeignCache,
@@ -84,10 +90,7 @@ impl ForwardError {
     /// Whether the input was at fault (refuse it, blame its sender) rather
     /// than this machine or its weights.
     pub fn is_rejection(&self) -> bool {
-        !matches!(
-            self,
-            Self::NonFiniteOutput | Self::ForeignCache | Self::Kernel(_)
-        )
+        !matches!(self, Self::NonFiniteOutput | Self::NoMemory { .. } | Self::ForeignCache | Self::Kernel(_))
     }
 }
 
@@ -106,17 +109,9 @@ impl Activations {
     /// [`ForwardError::Shape`] where the lengths do not fit.
     pub fn new(rows: usize, width: usize, values: Vec<f32>) -> Result<Self, ForwardError> {
         if rows.checked_mul(width) != Some(values.len()) {
-            return Err(ForwardError::Shape {
-                values: values.len(),
-                rows,
-                width,
-            });
+            return Err(ForwardError::Shape { values: values.len(), rows, width });
         }
-        Ok(Self {
-            rows,
-            width,
-            values,
-        })
+        Ok(Self { rows, width, values })
     }
 
     /// Number of positions.
@@ -199,11 +194,7 @@ pub trait StageCompute {
     ///
     /// # Errors
     /// See [`ForwardError`].
-    fn forward(
-        &mut self,
-        input: StageInput<'_>,
-        position: u32,
-    ) -> Result<StageOutput, ForwardError>;
+    fn forward(&mut self, input: StageInput<'_>, position: u32) -> Result<StageOutput, ForwardError>;
 }
 
 /// A loaded stage together with one session's cache.
@@ -214,9 +205,12 @@ pub struct LocalStage {
 
 impl LocalStage {
     /// A fresh session of at most `context_tokens` in `stage`.
-    pub fn new(stage: Arc<Stage>, context_tokens: u32) -> Self {
-        let cache = stage.new_cache(context_tokens);
-        Self { stage, cache }
+    ///
+    /// # Errors
+    /// [`ForwardError::NoMemory`].
+    pub fn new(stage: Arc<Stage>, context_tokens: u32) -> Result<Self, ForwardError> {
+        let cache = stage.new_cache(context_tokens)?;
+        Ok(Self { stage, cache })
     }
 }
 
@@ -225,11 +219,7 @@ impl StageCompute for LocalStage {
         self.cache.len()
     }
 
-    fn forward(
-        &mut self,
-        input: StageInput<'_>,
-        position: u32,
-    ) -> Result<StageOutput, ForwardError> {
+    fn forward(&mut self, input: StageInput<'_>, position: u32) -> Result<StageOutput, ForwardError> {
         self.stage.forward(&mut self.cache, input, position)
     }
 }

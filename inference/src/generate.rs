@@ -14,7 +14,7 @@ use crate::chat::{ChatError, ChatTemplate, Message};
 use crate::link::{LinkError, LocalChain, ShardLink};
 use crate::llama::{LoadError, Stage};
 use crate::manifest::read_checked_header;
-use crate::sample::{SampleError, Sampling};
+use crate::sample::Sampling;
 use crate::session::{
     FinishReason, RequesterError, RequesterInput, RequesterOutput, RequesterSession, SessionRequest,
 };
@@ -44,10 +44,7 @@ pub enum GenerateError {
     /// The prompt does not fit.
     #[error(transparent)]
     Session(#[from] RequesterError),
-    /// The sampling settings are bad.
-    #[error(transparent)]
-    Sampling(#[from] SampleError),
-    /// Computing failed.
+    /// The settings are bad, or computing failed.
     #[error(transparent)]
     Chain(#[from] LinkError),
     /// The chain fell silent: a bug in this crate.
@@ -114,11 +111,7 @@ impl LocalModel {
             .iter()
             .map(|&layers| Stage::load(source, manifest, layers).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            stages,
-            tokenizer,
-            chat,
-        })
+        Ok(Self { stages, tokenizer, chat })
     }
 
     /// The model's tokenizer.
@@ -138,15 +131,10 @@ impl LocalModel {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer, GenerateError> {
         let prompt = self.chat.encode(&self.tokenizer, messages)?;
-        let context = self
-            .stages
-            .first()
-            .map_or(0, |stage| stage.config().context_length);
+        let context = self.stages.first().map_or(0, |stage| stage.config().context_length);
         let wanted = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
-        let context_tokens = wanted
-            .saturating_add(options.max_tokens)
-            .min(options.context_tokens)
-            .min(context);
+        let context_tokens =
+            wanted.saturating_add(options.max_tokens).min(options.context_tokens).min(context);
         // One session at a time and nobody to confuse it with.
         let session = JobId::from_bytes([0; JobId::LEN]);
         let request = SessionRequest {
@@ -159,13 +147,7 @@ impl LocalModel {
         let requester = RequesterSession::new(request)?;
         let chain = LocalChain::new(&self.stages, session, 0, options.sampling, context_tokens)?;
         let stream = TextStream::new(Arc::clone(&self.tokenizer));
-        let run = Run {
-            requester,
-            chain,
-            stream,
-            text: String::new(),
-            on_text,
-        };
+        let run = Run { requester, chain, stream, text: String::new(), on_text };
         let (text, requester, finish) = run.finish()?;
         Ok(Answer {
             text,

@@ -157,10 +157,7 @@ impl Header {
         let available = source.size().min(HEADER_BYTES_MAX);
         let mut window = FIRST_WINDOW_BYTES.min(available);
         loop {
-            let bytes = source.read_at(ByteRange {
-                start: 0,
-                end: window,
-            })?;
+            let bytes = source.read_at(ByteRange { start: 0, end: window })?;
             match Self::parse(&bytes, source.size()) {
                 Err(GgufError::Truncated { .. }) if window < available => {
                     window = (window * 4).min(available);
@@ -192,19 +189,12 @@ impl Header {
         let entry_count = cursor.count("metadata entries", METADATA_ENTRIES_MAX)?;
         let metadata = read_metadata(&mut cursor, entry_count)?;
         let alignment = alignment_of(&metadata)?;
-        let raw = (0..tensor_count)
-            .map(|_| RawTensor::read(&mut cursor))
-            .collect::<Result<Vec<_>, _>>()?;
+        let raw = (0..tensor_count).map(|_| RawTensor::read(&mut cursor)).collect::<Result<Vec<_>, _>>()?;
         let end = cursor.position();
         let data_start = end.next_multiple_of(alignment);
         let tensors = place(raw, data_start, alignment, file_size)?;
         let range = ByteRange { start: 0, end };
-        Ok(Self {
-            metadata,
-            tensors,
-            range,
-            file_size,
-        })
+        Ok(Self { metadata, tensors, range, file_size })
     }
 
     /// The header's own bytes: from 0 to the end of the tensor directory.
@@ -233,19 +223,13 @@ impl Header {
     }
 }
 
-fn read_metadata(
-    cursor: &mut Cursor<'_>,
-    count: u64,
-) -> Result<BTreeMap<String, Value>, GgufError> {
+fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<BTreeMap<String, Value>, GgufError> {
     let mut metadata = BTreeMap::new();
     for _ in 0..count {
         let key = cursor.text("metadata key", KEY_BYTES_MAX)?.to_owned();
         let value = Value::read(cursor, &key)?;
         if metadata.contains_key(&key) {
-            return Err(GgufError::Duplicate {
-                what: "metadata key",
-                name: key,
-            });
+            return Err(GgufError::Duplicate { what: "metadata key", name: key });
         }
         metadata.insert(key, value);
     }
@@ -277,38 +261,19 @@ struct RawTensor {
 
 impl RawTensor {
     fn read(cursor: &mut Cursor<'_>) -> Result<Self, GgufError> {
-        let name = cursor
-            .text("tensor name", TENSOR_NAME_BYTES_MAX)?
-            .to_owned();
+        let name = cursor.text("tensor name", TENSOR_NAME_BYTES_MAX)?.to_owned();
         let rank = cursor.u32("a tensor's rank")?;
         if rank > DIMS_MAX {
             let (value, limit) = (u64::from(rank), u64::from(DIMS_MAX));
-            return Err(GgufError::TooMany {
-                what: "tensor dimensions",
-                value,
-                limit,
-            });
+            return Err(GgufError::TooMany { what: "tensor dimensions", value, limit });
         }
-        let dims = (0..rank)
-            .map(|_| cursor.u64("a tensor's shape"))
-            .collect::<Result<Vec<_>, _>>()?;
+        let dims = (0..rank).map(|_| cursor.u64("a tensor's shape")).collect::<Result<Vec<_>, _>>()?;
         let type_id = cursor.u32("a tensor's type")?;
         let offset = cursor.u64("a tensor's offset")?;
-        let dtype = dtype::from_id(type_id).map_err(|kind| GgufError::TensorType {
-            tensor: name.clone(),
-            name: kind,
-        })?;
-        let bytes = byte_len(dtype, &dims).map_err(|why| GgufError::Shape {
-            tensor: name.clone(),
-            why,
-        })?;
-        Ok(Self {
-            name,
-            dtype,
-            dims,
-            offset,
-            bytes,
-        })
+        let dtype = dtype::from_id(type_id)
+            .map_err(|kind| GgufError::TensorType { tensor: name.clone(), name: kind })?;
+        let bytes = byte_len(dtype, &dims).map_err(|why| GgufError::Shape { tensor: name.clone(), why })?;
+        Ok(Self { name, dtype, dims, offset, bytes })
     }
 }
 
@@ -341,48 +306,27 @@ fn place(
 ) -> Result<BTreeMap<String, TensorInfo>, GgufError> {
     let mut tensors = BTreeMap::new();
     for tensor in raw {
-        let extent = |why| GgufError::Extent {
-            tensor: tensor.name.clone(),
-            why,
-        };
+        let extent = |why| GgufError::Extent { tensor: tensor.name.clone(), why };
         if !tensor.offset.is_multiple_of(alignment) {
             return Err(extent("the offset is not aligned"));
         }
         let start = data_start.checked_add(tensor.offset);
         let range = start
-            .and_then(|start| {
-                Some(ByteRange {
-                    start,
-                    end: start.checked_add(tensor.bytes)?,
-                })
-            })
+            .and_then(|start| Some(ByteRange { start, end: start.checked_add(tensor.bytes)? }))
             .filter(|range| range.end <= file_size)
             .ok_or_else(|| extent("they reach past the end of the file"))?;
-        let info = TensorInfo {
-            dtype: tensor.dtype,
-            dims: tensor.dims,
-            range,
-        };
+        let info = TensorInfo { dtype: tensor.dtype, dims: tensor.dims, range };
         if tensors.contains_key(&tensor.name) {
-            return Err(GgufError::Duplicate {
-                what: "tensor",
-                name: tensor.name,
-            });
+            return Err(GgufError::Duplicate { what: "tensor", name: tensor.name });
         }
         tensors.insert(tensor.name, info);
     }
-    let mut by_place: Vec<_> = tensors
-        .iter()
-        .map(|(name, info)| (info.range, name))
-        .collect();
+    let mut by_place: Vec<_> = tensors.iter().map(|(name, info)| (info.range, name)).collect();
     by_place.sort_unstable();
     for pair in by_place.windows(2) {
         if pair[1].0.start < pair[0].0.end {
             let why = "they overlap another tensor's";
-            return Err(GgufError::Extent {
-                tensor: pair[1].1.clone(),
-                why,
-            });
+            return Err(GgufError::Extent { tensor: pair[1].1.clone(), why });
         }
     }
     Ok(tensors)

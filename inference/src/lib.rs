@@ -17,14 +17,7 @@
 //! its blocking work on threads of their own. A file or frame from a stranger
 //! may be refused, but never panics and never allocates what it merely claims.
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss))]
 
 pub mod chat;
 pub mod engine;

@@ -8,7 +8,7 @@ use exo_model::id::JobId;
 
 use crate::engine::LocalStage;
 use crate::llama::Stage;
-use crate::sample::{SampleError, Sampling};
+use crate::sample::Sampling;
 use crate::session::{
     StageError, StageEvent, StageFrame, StageMessage, StageSession, StageSettings, TokenFrame,
 };
@@ -57,32 +57,25 @@ impl LocalChain {
     /// Nothing needs vouching for on one's own machine.
     ///
     /// # Errors
-    /// [`SampleError::Settings`] where the sampling settings are bad.
+    /// [`LinkError::Stage`] where the sampling settings are bad or there is no
+    /// memory.
     pub fn new(
         stages: &[Arc<Stage>],
         session: JobId,
         epoch: u32,
         sampling: Sampling,
         context_tokens: u32,
-    ) -> Result<Self, SampleError> {
+    ) -> Result<Self, LinkError> {
         let unvouched_positions_max = u64::MAX;
-        let settings = StageSettings {
-            session,
-            epoch,
-            sampling,
-            unvouched_positions_max,
-        };
+        let settings = StageSettings { session, epoch, sampling, unvouched_positions_max };
         let links = stages
             .iter()
             .map(|stage| {
-                let local = LocalStage::new(Arc::clone(stage), context_tokens);
-                Ok((StageSession::new(settings)?, local))
+                let local = LocalStage::new(Arc::clone(stage), context_tokens).map_err(StageError::from)?;
+                Ok((StageSession::new(settings).map_err(StageError::from)?, local))
             })
-            .collect::<Result<_, SampleError>>()?;
-        Ok(Self {
-            links,
-            tokens: VecDeque::new(),
-        })
+            .collect::<Result<_, LinkError>>()?;
+        Ok(Self { links, tokens: VecDeque::new() })
     }
 
     /// The oldest token not taken yet.

@@ -65,28 +65,13 @@ pub fn check_manifest(header: &Header, manifest: &ModelManifest) -> Result<(), C
     let own = describe(header, manifest.file)?;
     let parts = [
         ("the file size", own.size_bytes == manifest.size_bytes),
-        (
-            "the architecture",
-            own.architecture == manifest.architecture,
-        ),
-        (
-            "the context length",
-            own.context_length == manifest.context_length,
-        ),
+        ("the architecture", own.architecture == manifest.architecture),
+        ("the context length", own.context_length == manifest.context_length),
         ("the hidden size", own.hidden_size == manifest.hidden_size),
-        (
-            "the size of keys and values",
-            own.kv_bytes_per_token_layer == manifest.kv_bytes_per_token_layer,
-        ),
+        ("the size of keys and values", own.kv_bytes_per_token_layer == manifest.kv_bytes_per_token_layer),
         ("the header's range", own.header == manifest.header),
-        (
-            "the embedding's ranges",
-            own.embedding == manifest.embedding,
-        ),
-        (
-            "the number of layers",
-            own.layers.len() == manifest.layers.len(),
-        ),
+        ("the embedding's ranges", own.embedding == manifest.embedding),
+        ("the number of layers", own.layers.len() == manifest.layers.len()),
         ("a layer's ranges", own.layers == manifest.layers),
         ("the head's ranges", own.head == manifest.head),
         ("the name", own.name == manifest.name),
@@ -114,9 +99,7 @@ pub fn read_checked_header(
         return Err(CheckError::Mismatch("the header's range"));
     }
     let unreadable = |error| CheckError::File(DescribeError::Gguf(error));
-    let bytes = source
-        .read_at(manifest.header)
-        .map_err(|error| unreadable(error.into()))?;
+    let bytes = source.read_at(manifest.header).map_err(|error| unreadable(error.into()))?;
     let header = Header::parse(&bytes, source.size()).map_err(unreadable)?;
     check_manifest(&header, manifest)?;
     Ok(header)
@@ -124,16 +107,11 @@ pub fn read_checked_header(
 
 /// Refuses a file whose architecture has no engine here.
 pub(crate) fn check_architecture(header: &Header) -> Result<&str, DescribeError> {
-    let architecture = header
-        .text("general.architecture")
-        .unwrap_or("(none stated)");
+    let architecture = header.text("general.architecture").unwrap_or("(none stated)");
     if SUPPORTED_ARCHITECTURES.contains(&architecture) {
         Ok(architecture)
     } else {
-        Err(DescribeError::Architecture(clipped(
-            architecture,
-            MODEL_TEXT_BYTES_MAX,
-        )))
+        Err(DescribeError::Architecture(clipped(architecture, MODEL_TEXT_BYTES_MAX)))
     }
 }
 
@@ -187,11 +165,7 @@ impl Parts {
             Some(output) => head.push(output),
             None => head.extend(&embedding),
         }
-        Self {
-            embedding,
-            layers: layers.into_iter().map(merge_ranges).collect(),
-            head: merge_ranges(head),
-        }
+        Self { embedding, layers: layers.into_iter().map(merge_ranges).collect(), head: merge_ranges(head) }
     }
 }
 
@@ -216,26 +190,19 @@ mod tests {
 
     fn header_and_manifest(model: &TinyModel) -> (Header, ModelManifest) {
         let source = MemoryWeights::from(model.to_gguf());
-        (
-            Header::read(&source).unwrap(),
-            derive_manifest(&source, HASH).unwrap(),
-        )
+        (Header::read(&source).unwrap(), derive_manifest(&source, HASH).unwrap())
     }
 
     #[test]
     fn a_manifest_covers_every_tensor_and_checks_against_its_header() {
         for tied in [false, true] {
-            let model = TinyModel {
-                tied,
-                ..TinyModel::default()
-            };
+            let model = TinyModel { tied, ..TinyModel::default() };
             let (header, manifest) = header_and_manifest(&model);
             check_manifest(&header, &manifest).unwrap();
             let all = manifest.stage_ranges(manifest.all_layers().unwrap());
             for info in header.tensors().values() {
-                let covers = |range: &ByteRange| {
-                    range.start <= info.range.start && info.range.end <= range.end
-                };
+                let covers =
+                    |range: &ByteRange| range.start <= info.range.start && info.range.end <= range.end;
                 assert!(all.iter().any(covers), "{:?} is in no part", info.range);
             }
             let embedding = manifest.embedding[0];
@@ -250,7 +217,8 @@ mod tests {
     #[test]
     fn a_manifest_that_lies_is_refused_by_the_name_of_the_part() {
         let (header, honest) = header_and_manifest(&TinyModel::default());
-        let lies: [(&str, fn(&mut ModelManifest)); 6] = [
+        type Lie = fn(&mut ModelManifest);
+        let lies: [(&str, Lie); 6] = [
             ("file size", |m| m.size_bytes += 1),
             ("hidden size", |m| m.hidden_size *= 2),
             ("a layer's", |m| m.layers[1][0].start += 1),
@@ -268,16 +236,10 @@ mod tests {
 
     #[test]
     fn another_architecture_is_refused_by_name() {
-        let model = TinyModel {
-            architecture: "mamba",
-            ..TinyModel::default()
-        };
+        let model = TinyModel { architecture: "mamba", ..TinyModel::default() };
         let source = MemoryWeights::from(model.to_gguf());
         let error = derive_manifest(&source, HASH).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "unsupported architecture mamba; supported: llama"
-        );
+        assert_eq!(error.to_string(), "unsupported architecture mamba; supported: llama");
     }
 
     #[test]

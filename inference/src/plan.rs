@@ -75,10 +75,7 @@ impl RttTable {
         if a == b {
             return 0;
         }
-        self.us
-            .get(&(a.min(b), a.max(b)))
-            .copied()
-            .unwrap_or(RTT_UNKNOWN_US)
+        self.us.get(&(a.min(b), a.max(b))).copied().unwrap_or(RTT_UNKNOWN_US)
     }
 
     /// One way, in µs.
@@ -166,11 +163,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
         return Err(PlanError::TooManyCandidates(request.candidates.len()));
     }
     let mut seen = BTreeSet::new();
-    if let Some(twice) = request
-        .candidates
-        .iter()
-        .find(|one| !seen.insert(one.device))
-    {
+    if let Some(twice) = request.candidates.iter().find(|one| !seen.insert(one.device)) {
         return Err(PlanError::Repeated(twice.device));
     }
     let all = request.manifest.all_layers().ok_or(PlanError::NoLayers)?;
@@ -182,15 +175,14 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, PlanError> {
         search.run_beam();
     }
     let missing_bytes = search.missing_bytes();
-    search
-        .into_plan()
-        .ok_or_else(|| PlanError::NotEnoughMemory {
-            needed_bytes: stage_memory_bytes(request.manifest, all, request.context_tokens),
-            offered_bytes: request.candidates.iter().fold(0, |sum, candidate| {
-                sum.saturating_add(candidate.offered_bytes)
-            }),
-            missing_bytes,
-        })
+    search.into_plan().ok_or_else(|| PlanError::NotEnoughMemory {
+        needed_bytes: stage_memory_bytes(request.manifest, all, request.context_tokens),
+        offered_bytes: request
+            .candidates
+            .iter()
+            .fold(0, |sum, candidate| sum.saturating_add(candidate.offered_bytes)),
+        missing_bytes,
+    })
 }
 
 #[cfg(test)]

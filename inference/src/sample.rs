@@ -23,12 +23,7 @@ pub struct Sampling {
 
 impl Sampling {
     /// The likeliest token, always.
-    pub const GREEDY: Self = Self {
-        temperature: 0.0,
-        top_k: 0,
-        top_p: 1.0,
-        seed: 0,
-    };
+    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 };
 
     /// Checks settings of unknown origin.
     ///
@@ -38,11 +33,7 @@ impl Sampling {
         // Comparisons with NaN are false, so NaN fails both.
         let temperature = self.temperature >= 0.0 && self.temperature <= 10.0;
         let top_p = self.top_p > 0.0 && self.top_p <= 1.0;
-        let checks = [
-            ("temperature", temperature),
-            ("top_k", self.top_k <= TOP_K_MAX),
-            ("top_p", top_p),
-        ];
+        let checks = [("temperature", temperature), ("top_k", self.top_k <= TOP_K_MAX), ("top_p", top_p)];
         match checks.into_iter().find(|(_, good)| !good) {
             Some((name, _)) => Err(SampleError::Settings(name)),
             None => Ok(()),
@@ -53,12 +44,7 @@ impl Sampling {
 impl Default for Sampling {
     /// Temperature 0.7, the 40 likeliest, 95 % of their probability, seed 0.
     fn default() -> Self {
-        Self {
-            temperature: 0.7,
-            top_k: 40,
-            top_p: 0.95,
-            seed: 0,
-        }
+        Self { temperature: 0.7, top_k: 40, top_p: 0.95, seed: 0 }
     }
 }
 
@@ -102,10 +88,7 @@ pub fn sample(sampling: &Sampling, logits: &[f32], position: u32) -> Result<u32,
         }
     }
     // Rounding can leave a last crumb: it belongs to the last one kept.
-    ranked
-        .get(kept.saturating_sub(1))
-        .map(|(id, _)| *id)
-        .ok_or(SampleError::NoChoice)
+    ranked.get(kept.saturating_sub(1)).map(|(id, _)| *id).ok_or(SampleError::NoChoice)
 }
 
 fn greedy(logits: &[f32]) -> Result<u32, SampleError> {
@@ -122,10 +105,8 @@ fn greedy(logits: &[f32]) -> Result<u32, SampleError> {
 fn likeliest(logits: &[f32], top_k: u32) -> Vec<(u32, f32)> {
     let keep = if top_k == 0 { TOP_K_MAX } else { top_k } as usize;
     let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    let mut ranked: Vec<_> = (0_u32..)
-        .zip(logits.iter().copied())
-        .filter(|(_, logit)| logit.is_finite())
-        .collect();
+    let mut ranked: Vec<_> =
+        (0_u32..).zip(logits.iter().copied()).filter(|(_, logit)| logit.is_finite()).collect();
     if ranked.len() > keep {
         ranked.select_nth_unstable_by(keep - 1, order);
         ranked.truncate(keep);
@@ -175,30 +156,17 @@ mod tests {
     fn greedy_takes_the_largest_finite_and_the_lower_of_equals() {
         let logits = [f32::NAN, 1.0, 3.0, f32::INFINITY, 3.0, f32::NEG_INFINITY];
         assert_eq!(sample(&Sampling::GREEDY, &logits, 9), Ok(2));
-        assert_eq!(
-            sample(&Sampling::GREEDY, &[f32::NAN], 0),
-            Err(SampleError::NoChoice)
-        );
-        assert_eq!(
-            sample(&Sampling::default(), &[], 0),
-            Err(SampleError::NoChoice)
-        );
+        assert_eq!(sample(&Sampling::GREEDY, &[f32::NAN], 0), Err(SampleError::NoChoice));
+        assert_eq!(sample(&Sampling::default(), &[], 0), Err(SampleError::NoChoice));
     }
 
     #[test]
     fn a_draw_depends_on_seed_and_position_only() {
         let logits: Vec<f32> = (0..50_u8).map(|i| f32::from(i % 7)).collect();
-        let sampling = Sampling {
-            seed: 3,
-            top_k: 0,
-            top_p: 1.0,
-            temperature: 1.0,
-        };
+        let sampling = Sampling { seed: 3, top_k: 0, top_p: 1.0, temperature: 1.0 };
         let draws = |seed| {
             let sampling = Sampling { seed, ..sampling };
-            (0..64)
-                .map(|position| sample(&sampling, &logits, position).unwrap())
-                .collect::<Vec<_>>()
+            (0..64).map(|position| sample(&sampling, &logits, position).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(draws(3), draws(3));
         assert_ne!(draws(3), draws(4));
@@ -209,12 +177,7 @@ mod tests {
     fn frequencies_follow_the_probabilities() {
         // ln 1, ln 2, ln 5: probabilities 1/8, 2/8, 5/8.
         let logits = [0.0, 2.0_f32.ln(), 5.0_f32.ln()];
-        let sampling = Sampling {
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-            seed: 11,
-        };
+        let sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 11 };
         let mut counts = [0_u32; 3];
         for position in 0..8_000 {
             counts[sample(&sampling, &logits, position).unwrap() as usize] += 1;
@@ -227,30 +190,14 @@ mod tests {
     #[test]
     fn top_k_and_top_p_cut_the_tail() {
         let logits = [0.0, 2.0_f32.ln(), 5.0_f32.ln(), f32::NAN];
-        let drawn = |sampling: Sampling| {
-            (0..500).map(move |position| sample(&sampling, &logits, position).unwrap())
-        };
-        let one = Sampling {
-            temperature: 5.0,
-            top_k: 1,
-            top_p: 1.0,
-            seed: 0,
-        };
+        let drawn =
+            |sampling: Sampling| (0..500).map(move |position| sample(&sampling, &logits, position).unwrap());
+        let one = Sampling { temperature: 5.0, top_k: 1, top_p: 1.0, seed: 0 };
         assert!(drawn(one).all(|id| id == 2));
-        let most = Sampling {
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 0.8,
-            seed: 0,
-        };
+        let most = Sampling { temperature: 1.0, top_k: 0, top_p: 0.8, seed: 0 };
         assert!(drawn(most).all(|id| id != 0));
         assert!(drawn(most).any(|id| id == 1));
-        let sharp = Sampling {
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 0.5,
-            seed: 0,
-        };
+        let sharp = Sampling { temperature: 1.0, top_k: 0, top_p: 0.5, seed: 0 };
         assert!(drawn(sharp).all(|id| id == 2));
     }
 
@@ -258,34 +205,13 @@ mod tests {
     fn settings_out_of_bounds_are_named() {
         let good = Sampling::default();
         let cases = [
-            (
-                Sampling {
-                    temperature: f32::NAN,
-                    ..good
-                },
-                "temperature",
-            ),
-            (
-                Sampling {
-                    temperature: -1.0,
-                    ..good
-                },
-                "temperature",
-            ),
+            (Sampling { temperature: f32::NAN, ..good }, "temperature"),
+            (Sampling { temperature: -1.0, ..good }, "temperature"),
             (Sampling { top_p: 0.0, ..good }, "top_p"),
-            (
-                Sampling {
-                    top_k: TOP_K_MAX + 1,
-                    ..good
-                },
-                "top_k",
-            ),
+            (Sampling { top_k: TOP_K_MAX + 1, ..good }, "top_k"),
         ];
         for (sampling, name) in cases {
-            assert_eq!(
-                sample(&sampling, &[1.0], 0),
-                Err(SampleError::Settings(name))
-            );
+            assert_eq!(sample(&sampling, &[1.0], 0), Err(SampleError::Settings(name)));
         }
     }
 

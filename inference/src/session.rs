@@ -25,9 +25,7 @@ pub use frame::{FrameError, Payload, StageFrame, TokenFrame};
 pub use requester::{
     FinishReason, RequesterError, RequesterInput, RequesterOutput, RequesterSession, SessionRequest,
 };
-pub use stage::{
-    QUEUED_FRAMES_MAX, StageError, StageEvent, StageMessage, StageSession, StageSettings,
-};
+pub use stage::{QUEUED_FRAMES_MAX, StageError, StageEvent, StageMessage, StageSession, StageSettings};
 
 /// Frames of a prompt under way at the same time: enough to keep a few stages
 /// busy, few enough that little is lost when one dies.

@@ -63,15 +63,10 @@ impl<S: WeightSource + ?Sized> WeightSource for Arc<S> {
 
 /// The part of `bytes` that `range` names.
 fn slice_of(bytes: &[u8], range: ByteRange) -> Result<&[u8], SourceError> {
-    let bounds = usize::try_from(range.start)
-        .ok()
-        .zip(usize::try_from(range.end).ok());
+    let bounds = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
     bounds
         .and_then(|(start, end)| bytes.get(start..end))
-        .ok_or(SourceError::OutOfBounds {
-            range,
-            size: bytes.len() as u64,
-        })
+        .ok_or(SourceError::OutOfBounds { range, size: bytes.len() as u64 })
 }
 
 /// A whole model file on disk, memory-mapped: pages are read when touched and

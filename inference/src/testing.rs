@@ -30,8 +30,7 @@ impl GgufWriter {
     pub fn tensor(&mut self, name: &str, dims: &[u64], dtype: GgmlDType, values: &[f32]) {
         assert_eq!(dims.iter().product::<u64>(), values.len() as u64);
         let bytes = quantise(dtype, values);
-        self.tensors
-            .push((name.to_owned(), dims.to_vec(), dtype, bytes));
+        self.tensors.push((name.to_owned(), dims.to_vec(), dtype, bytes));
     }
 
     /// The file.
@@ -67,8 +66,7 @@ fn quantise(dtype: GgmlDType, values: &[f32]) -> Vec<u8> {
     storage.from_float(values);
     // SAFETY: candle's storage is a plain vector of blocks of this length, and
     // it outlives the copy.
-    unsafe { std::slice::from_raw_parts(storage.as_ptr(), storage.storage_size_in_bytes()) }
-        .to_vec()
+    unsafe { std::slice::from_raw_parts(storage.as_ptr(), storage.storage_size_in_bytes()) }.to_vec()
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -159,6 +157,8 @@ pub struct TinyModel {
     pub context: u64,
     /// Type of the matrices.
     pub dtype: GgmlDType,
+    /// Value of all rope frequency factors; none are written where `None`.
+    pub rope_factor: Option<f32>,
     /// Metadata to add or replace.
     pub extra: Vec<(&'static str, Value)>,
     /// Seed of the weights.
@@ -176,6 +176,7 @@ impl Default for TinyModel {
             kv_heads: 2,
             context: 256,
             dtype: GgmlDType::Q8_0,
+            rope_factor: None,
             extra: Vec::new(),
             seed: 1,
         }
@@ -197,6 +198,11 @@ impl TinyModel {
         self.put_metadata(&mut writer);
         put_tokenizer(&mut writer);
         self.put_tensors(&mut writer);
+        if let Some(factor) = self.rope_factor {
+            let pairs = self.hidden / self.heads / 2;
+            let factors: Vec<f32> = (0..pairs).map(|_| factor).collect();
+            writer.tensor("rope_freqs.weight", &[pairs], GgmlDType::F32, &factors);
+        }
         for (key, value) in &self.extra {
             writer.set(key, value.clone());
         }
@@ -262,21 +268,13 @@ fn put_tokenizer(writer: &mut GgufWriter) {
     let texts = |items: Vec<String>| Value::Array(Array::Texts(items));
     let vocabulary = TinyModel::vocabulary();
     let plain = vocabulary.len() - CONTROL_TOKENS.len();
-    let kinds = (0..vocabulary.len())
-        .map(|id| if id < plain { 1 } else { 3 })
-        .collect();
+    let kinds = (0..vocabulary.len()).map(|id| if id < plain { 1 } else { 3 }).collect();
     writer.set("tokenizer.ggml.model", Value::Text("gpt2".into()));
     writer.set("tokenizer.ggml.pre", Value::Text("gpt-2".into()));
-    writer.set(
-        "tokenizer.ggml.token_type",
-        Value::Array(Array::Integers(kinds)),
-    );
+    writer.set("tokenizer.ggml.token_type", Value::Array(Array::Integers(kinds)));
     writer.set("tokenizer.ggml.eos_token_id", Value::Unsigned(plain as u64));
     writer.set("tokenizer.ggml.tokens", texts(vocabulary));
-    writer.set(
-        "tokenizer.ggml.merges",
-        texts(MERGES.map(str::to_owned).into()),
-    );
+    writer.set("tokenizer.ggml.merges", texts(MERGES.map(str::to_owned).into()));
     writer.set("tokenizer.chat_template", Value::Text(TEMPLATE.into()));
 }
 

@@ -138,29 +138,18 @@ impl Tokenizer {
     /// # Errors
     /// See [`TokenizerError`].
     pub fn from_header(header: &Header) -> Result<Self, TokenizerError> {
-        let kind = header
-            .text("tokenizer.ggml.model")
-            .unwrap_or("(none stated)");
+        let kind = header.text("tokenizer.ggml.model").unwrap_or("(none stated)");
         if kind != "gpt2" {
             return Err(TokenizerError::Kind(kind.chars().take(64).collect()));
         }
         let splitter = Splitter::from_header(header)?;
-        let vocabulary::Parts {
-            plain,
-            specials,
-            len,
-        } = vocabulary::read(header)?;
+        let vocabulary::Parts { plain, specials, len } = vocabulary::read(header)?;
         let merges = vocabulary::read_merges(header, &plain)?;
         let unspellable = (0..=u8::MAX)
             .filter(|&byte| !plain.contains_key(byte_to_char(byte).to_string().as_str()))
             .collect();
         let bpe = BPE::builder()
-            .vocab_and_merges(
-                plain
-                    .into_iter()
-                    .collect::<tokenizers::models::bpe::Vocab>(),
-                merges,
-            )
+            .vocab_and_merges(plain.into_iter().collect::<tokenizers::models::bpe::Vocab>(), merges)
             .ignore_merges(splitter.ignores_merges())
             // The library's caches are per thread and never freed.
             .cache_capacity(0)
@@ -168,15 +157,7 @@ impl Tokenizer {
             .map_err(|error| TokenizerError::Library(error.to_string()))?;
         let roles = Roles::from_header(header, &specials, splitter.adds_begin());
         let by_first_char = index_by_first_char(&specials);
-        Ok(Self {
-            bpe,
-            splitter,
-            specials,
-            by_first_char,
-            unspellable,
-            roles,
-            len,
-        })
+        Ok(Self { bpe, splitter, specials, by_first_char, unspellable, roles, len })
     }
 
     /// Number of token ids.
@@ -224,12 +205,8 @@ impl Tokenizer {
         let library = |error: tokenizers::Error| EncodeError::Library(error.to_string());
         let mut pieces = PreTokenizedString::from(text);
         self.splitter.split(&mut pieces).map_err(library)?;
-        pieces
-            .tokenize(|piece| self.bpe.tokenize(piece.get()))
-            .map_err(library)?;
-        let encoding = pieces
-            .into_encoding(None, 0, OffsetType::None)
-            .map_err(library)?;
+        pieces.tokenize(|piece| self.bpe.tokenize(piece.get())).map_err(library)?;
+        let encoding = pieces.into_encoding(None, 0, OffsetType::None).map_err(library)?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -240,13 +217,8 @@ impl Tokenizer {
         let mut text_start = 0;
         let mut at = 0;
         while let Some(first) = markup[at..].chars().next() {
-            let candidates = self
-                .by_first_char
-                .get(&first)
-                .map_or(&[][..], Vec::as_slice);
-            let found = candidates
-                .iter()
-                .find(|(text, _)| markup[at..].starts_with(text));
+            let candidates = self.by_first_char.get(&first).map_or(&[][..], Vec::as_slice);
+            let found = candidates.iter().find(|(text, _)| markup[at..].starts_with(text));
             let Some((text, id)) = found else {
                 at += first.len_utf8();
                 continue;
@@ -278,11 +250,7 @@ impl Tokenizer {
     /// and unknown ids, possibly part of a character.
     pub fn bytes(&self, id: u32) -> Vec<u8> {
         if let Some(special) = self.specials.get(&id) {
-            let text = if special.visible {
-                special.text.as_str()
-            } else {
-                ""
-            };
+            let text = if special.visible { special.text.as_str() } else { "" };
             return text.as_bytes().to_vec();
         }
         let mut bytes = Vec::new();
@@ -300,10 +268,7 @@ fn index_by_first_char(specials: &BTreeMap<u32, Special>) -> BTreeMap<char, Vec<
     let mut index: BTreeMap<char, Vec<(String, u32)>> = BTreeMap::new();
     for (id, special) in specials {
         if let Some(first) = special.text.chars().next() {
-            index
-                .entry(first)
-                .or_default()
-                .push((special.text.clone(), *id));
+            index.entry(first).or_default().push((special.text.clone(), *id));
         }
     }
     for texts in index.values_mut() {
@@ -316,9 +281,7 @@ impl Roles {
     fn from_header(header: &Header, specials: &BTreeMap<u32, Special>, adds_begin: bool) -> Self {
         let token = |key: &str| {
             let id = header.get(key).and_then(Value::as_u64)?;
-            u32::try_from(id)
-                .ok()
-                .filter(|id| specials.contains_key(id))
+            u32::try_from(id).ok().filter(|id| specials.contains_key(id))
         };
         let end = token("tokenizer.ggml.eos_token_id");
         let named = specials
@@ -330,17 +293,10 @@ impl Roles {
             .chain(token("tokenizer.ggml.eot_token_id"))
             .chain(token("tokenizer.ggml.eom_token_id"))
             .collect();
-        let stated = header
-            .get("tokenizer.ggml.add_bos_token")
-            .and_then(Value::as_bool);
+        let stated = header.get("tokenizer.ggml.add_bos_token").and_then(Value::as_bool);
         let begin = token("tokenizer.ggml.bos_token_id");
         let add_begin = begin.is_some() && stated.unwrap_or(adds_begin);
-        Self {
-            begin,
-            end,
-            ends,
-            add_begin,
-        }
+        Self { begin, end, ends, add_begin }
     }
 }
 

@@ -6,7 +6,7 @@ use common::*;
 use exo_model::amount::Amount;
 use exo_model::decide::*;
 use exo_model::envelope::{Envelope, LAMPORT_MAX};
-use exo_model::feed::{self, FeedPosition, Run, gate};
+use exo_model::feed::{self, FeedPosition, Run};
 use exo_model::invite::{Contact, Ticket};
 use exo_model::port::Signer as _;
 use exo_model::signature::SecretKey;

@@ -4,6 +4,7 @@
 //! between event store and views they tell what to hand in again.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use exo_model::{ChannelId, CommunityId, DeviceId, FeedId, Stream, VerifiedEvent};
 use rusqlite::types::{FromSqlError, Type};
@@ -30,11 +31,13 @@ impl Cursors {
     /// Moves the cursor of the event's feed over it. `false` where it was
     /// applied before.
     pub(crate) fn advance(&mut self, db: &Connection, event: &VerifiedEvent) -> Result<bool, ViewsError> {
-        if !self.touched.contains_key(&event.feed) {
-            let stored = read(db, &event.feed)?;
-            self.touched.insert(event.feed, Cursor { stored, reached: stored });
-        }
-        let Some(cursor) = self.touched.get_mut(&event.feed) else { return Ok(false) };
+        let cursor = match self.touched.entry(event.feed) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let stored = read(db, &event.feed)?;
+                entry.insert(Cursor { stored, reached: stored })
+            }
+        };
         if event.seq <= cursor.reached {
             return Ok(false);
         }

@@ -170,6 +170,7 @@ impl Views {
                 applied.messages += content::record(&transaction, event)?;
             }
         }
+        cursors.write(&transaction)?;
         if mirror {
             applied.state_rows =
                 tables::mirror(&transaction, state).map_err(failed("mirroring the state"))?;

@@ -29,7 +29,7 @@ use crate::store::{Store, StoreError};
 /// Commands that may wait; senders wait beyond it.
 const INBOX: usize = 64;
 /// Events handed to the observer at once while a store is read back.
-const CATCH_UP_BATCH: usize = 1_024;
+const CATCH_UP_BATCH: usize = 256;
 
 /// New events and the state they lead to, for views.
 #[derive(Clone, Debug)]

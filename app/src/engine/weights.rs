@@ -34,6 +34,6 @@ impl WeightSource for BlobWeights {
         self.runtime
             .block_on(self.blobs.read(self.blob, self.size_bytes, range))
             .map(Cow::Owned)
-            .map_err(|_| SourceError::Missing { range })
+            .map_err(|_| SourceError::Absent(range))
     }
 }

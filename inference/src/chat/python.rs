@@ -31,11 +31,7 @@ pub(super) fn call_method(
         (ValueKind::Map, "get") => {
             let (key, default): (&Value, Option<Value>) = from_args(args)?;
             let found = value.get_item(key)?;
-            Ok(if found.is_undefined() {
-                default.unwrap_or(Value::from(()))
-            } else {
-                found
-            })
+            Ok(if found.is_undefined() { default.unwrap_or(Value::from(())) } else { found })
         }
         _ => Err(unknown(method)),
     }
@@ -54,11 +50,7 @@ fn call_on_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error
         "startswith" | "endswith" => {
             let (affix,): (&str,) = from_args(args)?;
             let starts = method == "startswith";
-            Ok(Value::from(if starts {
-                text.starts_with(affix)
-            } else {
-                text.ends_with(affix)
-            }))
+            Ok(Value::from(if starts { text.starts_with(affix) } else { text.ends_with(affix) }))
         }
         "upper" | "lower" | "capitalize" | "title" => {
             let () = from_args(args)?;
@@ -76,10 +68,7 @@ fn call_on_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error
             let (from, to): (&str, &str) = from_args(args)?;
             let grown = text.len().saturating_add(1).saturating_mul(to.len().max(1));
             if grown > RESULT_BYTES_MAX.max(text.len() + 1) {
-                return Err(Error::new(
-                    ErrorKind::InvalidOperation,
-                    "the result is too long",
-                ));
+                return Err(Error::new(ErrorKind::InvalidOperation, "the result is too long"));
             }
             Ok(Value::from(text.replace(from, to)))
         }

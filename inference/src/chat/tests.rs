@@ -11,14 +11,8 @@ const ASSISTANT: u32 = 264;
 
 fn open(template: Option<&str>) -> Result<(Arc<Tokenizer>, ChatTemplate), ChatError> {
     let value = template.map(|text| gguf::Value::Text(text.into()));
-    let extra = value
-        .map(|value| ("tokenizer.chat_template", value))
-        .into_iter()
-        .collect();
-    let model = TinyModel {
-        extra,
-        ..TinyModel::default()
-    };
+    let extra = value.map(|value| ("tokenizer.chat_template", value)).into_iter().collect();
+    let model = TinyModel { extra, ..TinyModel::default() };
     let header = Header::read(&MemoryWeights::from(model.to_gguf())).unwrap();
     let tokenizer = Arc::new(Tokenizer::from_header(&header).unwrap());
     Ok((tokenizer, ChatTemplate::from_header(&header)?))
@@ -58,18 +52,11 @@ fn typed_control_tokens_stay_text() {
     let (tokenizer, chat) = open(None).unwrap();
     for typed in CONTROL_TOKENS {
         let tokens = chat.encode(&tokenizer, &[user(typed)]).unwrap();
-        let specials: Vec<u32> = tokens
-            .iter()
-            .copied()
-            .filter(|id| tokenizer.special_text(*id).is_some())
-            .collect();
+        let specials: Vec<u32> =
+            tokens.iter().copied().filter(|id| tokenizer.special_text(*id).is_some()).collect();
         assert_eq!(specials, [USER, END, ASSISTANT]);
         let spelled = tokenizer.encode(typed).unwrap();
-        assert!(
-            tokens
-                .windows(spelled.len())
-                .any(|window| window == spelled)
-        );
+        assert!(tokens.windows(spelled.len()).any(|window| window == spelled));
     }
 }
 
@@ -79,21 +66,13 @@ fn no_template_can_be_made_to_join_a_control_token() {
     for (template, typed) in [
         ("{{ messages[0].content | replace('x', '') }}", "<|enxd|>"),
         ("{{ messages[0].content.replace('x', '') }}", "<|exnd|>"),
-        (
-            "{{ messages[0].content.split('x')[0] }}{{ 'd|>' }}",
-            "<|enxtra",
-        ),
+        ("{{ messages[0].content.split('x')[0] }}{{ 'd|>' }}", "<|enxtra"),
         ("{{ messages[0].content | lower }}", "<|END|>"),
         ("{{ messages[0].content[::-1] }}", ">|dne|<"),
-        (
-            "{{ messages[0].content | trim }}{{ messages[1].content }}",
-            "<|en",
-        ),
+        ("{{ messages[0].content | trim }}{{ messages[1].content }}", "<|en"),
     ] {
         let (tokenizer, chat) = open(Some(template)).unwrap();
-        let tokens = chat
-            .encode(&tokenizer, &[user(typed), user("d|>")])
-            .unwrap();
+        let tokens = chat.encode(&tokenizer, &[user(typed), user("d|>")]).unwrap();
         assert!(!tokens.contains(&END), "{template}");
     }
 }
@@ -125,25 +104,13 @@ fn templates_are_bounded() {
         assert!(matches!(error, ChatError::OutOfFuel), "{error}");
     }
     let recursive = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
-    assert!(matches!(
-        prompt(Some(recursive), &[]),
-        Err(ChatError::Template(_))
-    ));
+    assert!(matches!(prompt(Some(recursive), &[]), Err(ChatError::Template(_))));
     let growing = "{{ messages[0].content.replace('a', messages[0].content) }}";
     let long = user(&"a".repeat(10_000));
-    assert!(matches!(
-        prompt(Some(growing), &[long]),
-        Err(ChatError::Template(_))
-    ));
-    assert!(matches!(
-        prompt(Some("{% for %}"), &[]),
-        Err(ChatError::Template(_))
-    ));
+    assert!(matches!(prompt(Some(growing), &[long]), Err(ChatError::Template(_))));
+    assert!(matches!(prompt(Some("{% for %}"), &[]), Err(ChatError::Template(_))));
     let messages = vec![user(""); MESSAGES_MAX + 1];
-    assert!(matches!(
-        prompt(None, &messages),
-        Err(ChatError::TooLong(_))
-    ));
+    assert!(matches!(prompt(None, &messages), Err(ChatError::TooLong(_))));
     let long = user(&"a".repeat(CONTENT_BYTES_MAX + 1));
     assert!(matches!(prompt(None, &[long]), Err(ChatError::TooLong(_))));
 }
@@ -155,13 +122,7 @@ fn pythons_string_methods_work() {
         {{ messages[0].get('name', 'none') }}|{{ messages[0].items() | length }}|\
         {% for k in messages[0].keys() %}{{ k }}{% endfor %}";
     let text = prompt(Some(template), &[user(" ab cd ")]).unwrap();
-    assert_eq!(
-        text,
-        "ab cd|b cd |ab| AB CD |True| Ab Cd |none|2|rolecontent"
-    );
+    assert_eq!(text, "ab cd|b cd |ab| AB CD |True| Ab Cd |none|2|rolecontent");
     let unknown = "{{ messages[0].content.encode() }}";
-    assert!(matches!(
-        prompt(Some(unknown), &[user("")]),
-        Err(ChatError::Template(_))
-    ));
+    assert!(matches!(prompt(Some(unknown), &[user("")]), Err(ChatError::Template(_))));
 }

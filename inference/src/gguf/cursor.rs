@@ -25,17 +25,12 @@ impl<'a> Cursor<'a> {
 
     /// The error for something that does not fit into what is left.
     pub(super) fn truncated(&self, what: &'static str) -> GgufError {
-        GgufError::Truncated {
-            what,
-            at: self.position(),
-        }
+        GgufError::Truncated { what, at: self.position() }
     }
 
     /// The next `len` bytes.
     pub(super) fn take(&mut self, len: u64, what: &'static str) -> Result<&'a [u8], GgufError> {
-        let end = usize::try_from(len)
-            .ok()
-            .and_then(|len| self.at.checked_add(len));
+        let end = usize::try_from(len).ok().and_then(|len| self.at.checked_add(len));
         let taken = end.and_then(|end| self.bytes.get(self.at..end));
         let Some(taken) = taken else {
             return Err(self.truncated(what));
@@ -45,10 +40,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next `N` bytes as an array.
-    pub(super) fn array<const N: usize>(
-        &mut self,
-        what: &'static str,
-    ) -> Result<[u8; N], GgufError> {
+    pub(super) fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], GgufError> {
         let taken = self.take(N as u64, what)?;
         taken.try_into().map_err(|_| self.truncated(what))
     }

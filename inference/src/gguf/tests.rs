@@ -11,9 +11,7 @@ fn parse(bytes: Vec<u8>) -> Result<Header, GgufError> {
 fn small(entries: &[(&str, Value)]) -> Vec<u8> {
     let mut writer = GgufWriter::default();
     writer.tensor("t", &[32, 2], GgmlDType::F32, &[1.0; 64]);
-    entries
-        .iter()
-        .for_each(|(key, value)| writer.set(key, value.clone()));
+    entries.iter().for_each(|(key, value)| writer.set(key, value.clone()));
     writer.finish()
 }
 
@@ -35,15 +33,9 @@ fn a_written_file_reads_back() {
     assert_eq!(header.get("b").and_then(Value::as_bool), Some(true));
     assert_eq!(header.text("s"), Some("hi"));
     assert_eq!(header.get("l"), Some(&texts));
-    assert_eq!(
-        header.get("i").and_then(Value::as_integers),
-        Some(&[-1, 2][..])
-    );
+    assert_eq!(header.get("i").and_then(Value::as_integers), Some(&[-1, 2][..]));
     let tensor = &header.tensors()["t"];
-    assert_eq!(
-        (tensor.dtype, tensor.dims.as_slice()),
-        (GgmlDType::F32, &[32, 2][..])
-    );
+    assert_eq!((tensor.dtype, tensor.dims.as_slice()), (GgmlDType::F32, &[32, 2][..]));
     assert_eq!((tensor.range.len(), tensor.range.end), (256, len));
     assert_eq!(header.file_size(), len);
 }
@@ -94,24 +86,15 @@ fn entry(dims: &[u64], type_id: u32, offset: u64) -> Vec<u8> {
 fn what_is_wrong_is_said() {
     let huge = u64::MAX;
     let text = |len: u64| len.to_le_bytes().to_vec();
-    let value = |type_id: u32, rest: &[u8]| {
-        [&1_u64.to_le_bytes()[..], b"k", &type_id.to_le_bytes(), rest].concat()
-    };
-    let array = |type_id: u32, len: u64| {
-        value(
-            9,
-            &[&type_id.to_le_bytes()[..], &len.to_le_bytes()].concat(),
-        )
-    };
+    let value =
+        |type_id: u32, rest: &[u8]| [&1_u64.to_le_bytes()[..], b"k", &type_id.to_le_bytes(), rest].concat();
+    let array = |type_id: u32, len: u64| value(9, &[&type_id.to_le_bytes()[..], &len.to_le_bytes()].concat());
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (b"GGML".to_vec(), "not a GGUF file"),
         (b"GG".to_vec(), "ends within the magic number"),
         (raw(1, 0, 0, &[]), "version 1 is not supported"),
         (raw(3_u32.swap_bytes(), 0, 0, &[]), "little-endian"),
-        (
-            raw(3, huge, 0, &[]),
-            "GGUF tensors: 18446744073709551615 is over",
-        ),
+        (raw(3, huge, 0, &[]), "GGUF tensors: 18446744073709551615 is over"),
         (raw(3, 0, huge, &[]), "metadata entries"),
         (raw(3, 0, 1, &text(huge)), "metadata key"),
         (raw(3, 0, 1, &value(8, &text(huge))), "text value"),
@@ -130,26 +113,11 @@ fn what_is_wrong_is_said() {
         (raw(3, 1, 0, &entry(&[4], 0, 1)), "offset is not aligned"),
         (raw(3, 1, 0, &entry(&[4], 0, huge & !31)), "past the end"),
         (raw(3, 1, 0, &entry(&[4], 0, 0)), "past the end"),
-        (
-            raw(3, 1, 0, &entry(&[32], 20, 0)),
-            "`t` has unsupported type IQ4_NL",
-        ),
-        (
-            raw(3, 1, 0, &entry(&[32], 77, 0)),
-            "`t` has unsupported type number 77",
-        ),
-        (
-            small(&[("general.alignment", Value::Unsigned(48))]),
-            "alignment 48",
-        ),
-        (
-            small(&[("general.alignment", Value::Unsigned(4))]),
-            "alignment 4",
-        ),
-        (
-            small(&[("general.alignment", Value::Unsigned(1 << 20))]),
-            "alignment 1048576",
-        ),
+        (raw(3, 1, 0, &entry(&[32], 20, 0)), "`t` has unsupported type IQ4_NL"),
+        (raw(3, 1, 0, &entry(&[32], 77, 0)), "`t` has unsupported type number 77"),
+        (small(&[("general.alignment", Value::Unsigned(48))]), "alignment 48"),
+        (small(&[("general.alignment", Value::Unsigned(4))]), "alignment 4"),
+        (small(&[("general.alignment", Value::Unsigned(1 << 20))]), "alignment 1048576"),
     ];
     for (bytes, expected) in cases {
         let error = parse(bytes).unwrap_err().to_string();
@@ -162,12 +130,7 @@ fn repeated_names_and_shared_bytes_are_refused() {
     let twice = [entry(&[4], 0, 0), entry(&[4], 0, 32)].concat();
     let mut bytes = raw(3, 2, 0, &twice);
     bytes.resize(bytes.len() + 256, 0);
-    assert!(
-        parse(bytes.clone())
-            .unwrap_err()
-            .to_string()
-            .contains("twice")
-    );
+    assert!(parse(bytes.clone()).unwrap_err().to_string().contains("twice"));
     // Rename the second: now its bytes are looked at.
     let second = bytes.len() - 256 - entry(&[4], 0, 0).len() + 8;
     bytes[second] = b'u';
@@ -203,19 +166,12 @@ fn headers_longer_than_a_window_are_read_and_longer_than_the_limit_refused() {
             Ok(bytes.into())
         }
     }
-    assert!(matches!(
-        Header::read(&Endless),
-        Err(GgufError::HeaderTooLong)
-    ));
+    assert!(matches!(Header::read(&Endless), Err(GgufError::HeaderTooLong)));
 }
 
 #[test]
 fn mutated_headers_never_panic() {
-    let honest = TinyModel {
-        layers: 1,
-        ..TinyModel::default()
-    }
-    .to_gguf();
+    let honest = TinyModel { layers: 1, ..TinyModel::default() }.to_gguf();
     let end = usize::try_from(parse(honest.clone()).unwrap().range().end).unwrap();
     for seed in 0..3_000_u64 {
         let mut bytes = honest.clone();
@@ -260,4 +216,50 @@ fn check_everything_above(bytes: Vec<u8>) {
         let _ = tokenizer.encode("hello <|end|>");
     }
     let _ = crate::chat::ChatTemplate::from_header(&header);
+}
+
+/// Candle's reader and writer, which we did not write, as the oracle.
+mod against_candle {
+    use std::io::Cursor;
+
+    use candle_core::quantized::{QTensor, gguf_file};
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn candles_files_are_read() {
+        let values: Vec<f32> = (0..512_u16).map(f32::from).collect();
+        let tensor = Tensor::from_vec(values, (8, 64), &Device::Cpu).unwrap();
+        let tensor = QTensor::quantize(&tensor, GgmlDType::Q8_0).unwrap();
+        let list = gguf_file::Value::Array(vec![gguf_file::Value::I32(-3), gguf_file::Value::I32(4)]);
+        let alignment = gguf_file::Value::U32(32);
+        let metadata = [("list", &list), ("general.alignment", &alignment)];
+        let mut file = Cursor::new(Vec::new());
+        gguf_file::write(&mut file, &metadata, &[("a", &tensor), ("b", &tensor)]).unwrap();
+        let bytes = file.into_inner();
+        let header = parse(bytes.clone()).unwrap();
+        assert_eq!(header.get("list").and_then(Value::as_integers), Some(&[-3, 4][..]));
+        for name in ["a", "b"] {
+            let info = &header.tensors()[name];
+            assert_eq!((info.dtype, info.dims.as_slice()), (GgmlDType::Q8_0, &[64, 8][..]));
+            let (start, end) = (info.range.start as usize, info.range.end as usize);
+            assert_eq!(bytes[start..end], *tensor.data().unwrap());
+        }
+    }
+
+    #[test]
+    fn candle_finds_what_we_find() {
+        let bytes = TinyModel::default().to_gguf();
+        let header = parse(bytes.clone()).unwrap();
+        let content = gguf_file::Content::read(&mut Cursor::new(bytes)).unwrap();
+        assert_eq!(content.tensor_infos.len(), header.tensors().len());
+        for (name, info) in header.tensors() {
+            let theirs = &content.tensor_infos[name];
+            assert_eq!(content.tensor_data_offset + theirs.offset, info.range.start);
+            assert_eq!(theirs.ggml_dtype, info.dtype);
+            let dims: Vec<u64> = theirs.shape.dims().iter().rev().map(|&dim| dim as u64).collect();
+            assert_eq!(dims, info.dims);
+        }
+    }
 }

@@ -115,10 +115,7 @@ impl Value {
             11 => Self::Signed(i64::from_le_bytes(cursor.array(WHAT)?)),
             12 => Self::Float(f64::from_le_bytes(cursor.array(WHAT)?)),
             _ => {
-                return Err(GgufError::ValueType {
-                    key: key.to_owned(),
-                    type_id,
-                });
+                return Err(GgufError::ValueType { key: key.to_owned(), type_id });
             }
         })
     }
@@ -136,11 +133,7 @@ impl Array {
         if type_id == TYPE_STRING {
             let mut texts = Vec::with_capacity(capacity);
             for _ in 0..count {
-                texts.push(
-                    cursor
-                        .text("text in an array", STRING_BYTES_MAX)?
-                        .to_owned(),
-                );
+                texts.push(cursor.text("text in an array", STRING_BYTES_MAX)?.to_owned());
             }
             return Ok(Self::Texts(texts));
         }
@@ -159,10 +152,7 @@ impl Array {
             6 | 12 => Ok(Self::Floats(floats)),
             0..=5 | 7 | 10 | 11 => Ok(Self::Integers(integers)),
             // An empty array of a type that does not exist, or of arrays.
-            _ => Err(GgufError::ValueType {
-                key: key.to_owned(),
-                type_id,
-            }),
+            _ => Err(GgufError::ValueType { key: key.to_owned(), type_id }),
         }
     }
 }

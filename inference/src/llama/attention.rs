@@ -26,12 +26,7 @@ pub(super) struct Attention<'a> {
 }
 
 impl<'a> Attention<'a> {
-    pub(super) fn new(
-        config: &Config,
-        queries: &'a [f32],
-        cache: &'a LayerCache,
-        first: u32,
-    ) -> Self {
+    pub(super) fn new(config: &Config, queries: &'a [f32], cache: &'a LayerCache, first: u32) -> Self {
         Self {
             queries,
             cache,
@@ -50,14 +45,8 @@ impl<'a> Attention<'a> {
         let mut out = vec![0.0; self.queries.len()];
         let items = self.queries.len() / self.head_size;
         let longest = self.first + items / self.heads;
-        let products = items
-            .saturating_mul(longest)
-            .saturating_mul(2 * self.head_size);
-        let threads = if products < SPLIT_FROM_PRODUCTS {
-            1
-        } else {
-            threads().min(items)
-        };
+        let products = items.saturating_mul(longest).saturating_mul(2 * self.head_size);
+        let threads = if products < SPLIT_FROM_PRODUCTS { 1 } else { threads().min(items) };
         if threads <= 1 {
             self.run_items(0, &mut out);
             return out;

@@ -23,24 +23,17 @@ pub(super) struct LayerCache {
 }
 
 impl KvCache {
-    /// Room for `capacity` tokens, at most the model's context length. The
-    /// operating system hands out zeroed pages as they are touched.
-    pub(super) fn new(config: &Config, layers: LayerRange, capacity: u32) -> Self {
+    /// Room for `capacity` tokens, at most the model's context length; `None`
+    /// where that much memory is not to be had. The operating system hands
+    /// out zeroed pages as they are touched.
+    pub(super) fn new(config: &Config, layers: LayerRange, capacity: u32) -> Option<Self> {
         let capacity = capacity.min(config.context_length);
         let kv_size = config.kv_size() as usize;
-        let elements = kv_size * capacity as usize;
+        let elements = kv_size.checked_mul(capacity as usize)?;
         let layers = (0..layers.count())
-            .map(|_| LayerCache {
-                keys: vec![0.0; elements],
-                values: vec![0.0; elements],
-            })
-            .collect();
-        Self {
-            layers,
-            kv_size,
-            capacity,
-            len: 0,
-        }
+            .map(|_| Some(LayerCache { keys: zeroed(elements)?, values: zeroed(elements)? }))
+            .collect::<Option<_>>()?;
+        Some(Self { layers, kv_size, capacity, len: 0 })
     }
 
     /// Tokens held: the position the next token will take.
@@ -86,4 +79,11 @@ impl KvCache {
     pub(super) fn commit(&mut self, rows: u32) {
         self.len += rows;
     }
+}
+
+/// Zeros, or `None` where the memory is refused. Asked for once without
+/// zeroing, because a refusal of `vec![0.0; n]` would end the process.
+fn zeroed(elements: usize) -> Option<Vec<f32>> {
+    Vec::<f32>::new().try_reserve_exact(elements).ok()?;
+    Some(vec![0.0; elements])
 }

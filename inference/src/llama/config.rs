@@ -162,11 +162,7 @@ impl Config {
             known += 1;
         }
         if header.tensors().contains_key("rope_freqs.weight") {
-            check_shape(
-                header,
-                "rope_freqs.weight",
-                [u64::from(self.rope_size / 2), 1],
-            )?;
+            check_shape(header, "rope_freqs.weight", [u64::from(self.rope_size / 2), 1])?;
             known += 1;
         }
         let tensors = self.layer_tensors();
@@ -180,18 +176,12 @@ impl Config {
             return Ok(());
         }
         let stranger = header.tensors().keys().find(|name| !self.knows(name));
-        Err(ConfigError::UnknownTensor(
-            stranger.cloned().unwrap_or_default(),
-        ))
+        Err(ConfigError::UnknownTensor(stranger.cloned().unwrap_or_default()))
     }
 
     fn knows(&self, name: &str) -> bool {
-        const OUTSIDE_LAYERS: [&str; 4] = [
-            "token_embd.weight",
-            "output_norm.weight",
-            "output.weight",
-            "rope_freqs.weight",
-        ];
+        const OUTSIDE_LAYERS: [&str; 4] =
+            ["token_embd.weight", "output_norm.weight", "output.weight", "rope_freqs.weight"];
         let Some(layer) = layer_of(name) else {
             return OUTSIDE_LAYERS.contains(&name);
         };
@@ -201,9 +191,7 @@ impl Config {
 }
 
 fn bad(key: &str) -> ConfigError {
-    ConfigError::BadNumber {
-        key: key.to_owned(),
-    }
+    ConfigError::BadNumber { key: key.to_owned() }
 }
 
 fn unsupported(what: impl Into<String>) -> ConfigError {
@@ -231,9 +219,7 @@ fn float(
         None => default,
     };
     // NaN is in no range.
-    value
-        .filter(|value| bounds.contains(value))
-        .ok_or_else(|| bad(key))
+    value.filter(|value| bounds.contains(value)).ok_or_else(|| bad(key))
 }
 
 #[allow(clippy::cast_possible_truncation)] // bounded just before
@@ -256,10 +242,8 @@ fn vocabulary(header: &Header) -> Result<u32, ConfigError> {
 
 /// Trailing dimensions of 1 mean nothing; `[n, 1]` stands for a vector.
 fn check_shape(header: &Header, name: &str, expected: [u64; 2]) -> Result<(), ConfigError> {
-    let info: &TensorInfo = header
-        .tensors()
-        .get(name)
-        .ok_or_else(|| ConfigError::MissingTensor(name.to_owned()))?;
+    let info: &TensorInfo =
+        header.tensors().get(name).ok_or_else(|| ConfigError::MissingTensor(name.to_owned()))?;
     let dim = |index: usize| info.dims.get(index).copied().unwrap_or(1);
     if [dim(0), dim(1)] == expected && info.dims.iter().skip(2).all(|&dim| dim == 1) {
         return Ok(());
@@ -273,9 +257,7 @@ fn check_shape(header: &Header, name: &str, expected: [u64; 2]) -> Result<(), Co
 
 /// Refuses metadata that changes the computation in ways not done here.
 fn refuse_unsupported(header: &Header) -> Result<(), ConfigError> {
-    let factor = header
-        .get("llama.rope.scaling.factor")
-        .and_then(Value::as_f64);
+    let factor = header.get("llama.rope.scaling.factor").and_then(Value::as_f64);
     match header.text("llama.rope.scaling.type") {
         None | Some("none") => {}
         Some("linear") if factor.is_none_or(|factor| factor == 1.0) => {}
@@ -284,20 +266,13 @@ fn refuse_unsupported(header: &Header) -> Result<(), ConfigError> {
     let neutral = [
         ("llama.rope.scale_linear", 1.0, "linear rope scaling"),
         ("llama.expert_count", 0.0, "experts"),
-        (
-            "llama.attention.sliding_window",
-            0.0,
-            "sliding-window attention",
-        ),
+        ("llama.attention.sliding_window", 0.0, "sliding-window attention"),
         ("llama.attention.clamp_kqv", 0.0, "clamped keys and values"),
         ("llama.attention.max_alibi_bias", 0.0, "ALiBi positions"),
         ("llama.logit_scale", 1.0, "scaled logits"),
     ];
     for (key, value, what) in neutral {
-        if header
-            .get(key)
-            .is_some_and(|found| found.as_f64() != Some(value))
-        {
+        if header.get(key).is_some_and(|found| found.as_f64() != Some(value)) {
             return Err(unsupported(what));
         }
     }
@@ -305,10 +280,7 @@ fn refuse_unsupported(header: &Header) -> Result<(), ConfigError> {
         ("llama.attention.causal", true, "attention to later tokens"),
         ("llama.use_parallel_residual", false, "parallel residuals"),
     ] {
-        if header
-            .get(key)
-            .is_some_and(|found| found.as_bool() != Some(harmless))
-        {
+        if header.get(key).is_some_and(|found| found.as_bool() != Some(harmless)) {
             return Err(unsupported(what));
         }
     }

@@ -27,15 +27,10 @@ struct FeedForward {
 
 impl Layer {
     /// Loads layer number `index` of the model.
-    pub(super) fn load(
-        tensors: &Tensors<'_>,
-        config: &Config,
-        index: u32,
-    ) -> Result<Self, LoadError> {
+    pub(super) fn load(tensors: &Tensors<'_>, config: &Config, index: u32) -> Result<Self, LoadError> {
         let hidden = config.hidden_size;
         let vector = |name: &str| tensors.vector(&format!("blk.{index}.{name}.weight"));
-        let matrix =
-            |name: &str, columns| tensors.matrix(&format!("blk.{index}.{name}.weight"), columns);
+        let matrix = |name: &str, columns| tensors.matrix(&format!("blk.{index}.{name}.weight"), columns);
         Ok(Self {
             attn_norm: vector("attn_norm")?,
             attn_q: matrix("attn_q", hidden)?,

@@ -19,12 +19,7 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     for (lane, (x, y)) in lanes.iter_mut().zip(rest) {
         *lane += x * y;
     }
-    let half = [
-        lanes[0] + lanes[4],
-        lanes[1] + lanes[5],
-        lanes[2] + lanes[6],
-        lanes[3] + lanes[7],
-    ];
+    let half = [lanes[0] + lanes[4], lanes[1] + lanes[5], lanes[2] + lanes[6], lanes[3] + lanes[7]];
     (half[0] + half[2]) + (half[1] + half[3])
 }
 

@@ -68,10 +68,7 @@ impl Tensors<'_> {
         let bytes = self
             .source
             .read_at(info.range)
-            .map_err(|source| LoadError::Source {
-                tensor: name.to_owned(),
-                source,
-            })?;
+            .map_err(|source| LoadError::Source { tensor: name.to_owned(), source })?;
         if bytes.len() as u64 != info.range.len() {
             return Err(incomplete());
         }
@@ -83,11 +80,7 @@ impl Tensors<'_> {
     pub(super) fn matrix(&self, name: &str, columns: u32) -> Result<Matrix, LoadError> {
         let (blocks, elements) = self.blocks(name)?;
         let columns = columns as usize;
-        Ok(Matrix {
-            blocks,
-            rows: elements / columns,
-            columns,
-        })
+        Ok(Matrix { blocks, rows: elements / columns, columns })
     }
 
     /// A tensor as plain numbers: for norms and other short ones.
@@ -96,10 +89,7 @@ impl Tensors<'_> {
         blocks
             .dequantize(elements)
             .and_then(floats)
-            .map_err(|source| LoadError::Decode {
-                tensor: name.to_owned(),
-                source,
-            })
+            .map_err(|source| LoadError::Decode { tensor: name.to_owned(), source })
     }
 
     /// The same, where the file may lack it.
@@ -127,9 +117,7 @@ fn decode(dtype: GgmlDType, bytes: &[u8]) -> Box<dyn QuantizedType> {
 fn floats(storage: CpuStorage) -> Result<Vec<f32>, candle_core::Error> {
     match storage {
         CpuStorage::F32(values) => Ok(values),
-        _ => Err(candle_core::Error::Msg(
-            "dequantised to something other than f32".into(),
-        )),
+        _ => Err(candle_core::Error::Msg("dequantised to something other than f32".into())),
     }
 }
 
@@ -157,9 +145,7 @@ impl Matrix {
 
     /// Dequantises the rows with these indices, each below [`Matrix::rows`].
     pub(super) fn lookup(&self, indices: &[u32]) -> Result<Vec<f32>, candle_core::Error> {
-        self.blocks
-            .embedding(indices, self.rows, self.columns)
-            .and_then(floats)
+        self.blocks.embedding(indices, self.rows, self.columns).and_then(floats)
     }
 }
 
@@ -173,9 +159,7 @@ mod tests {
 
     /// Numbers in −1..1.
     fn numbers(seed: u64, count: u64) -> Vec<f32> {
-        (0..count)
-            .map(|index| (mix(seed, index) % 2_001) as f32 / 1_000.0 - 1.0)
-            .collect()
+        (0..count).map(|index| (mix(seed, index) % 2_001) as f32 / 1_000.0 - 1.0).collect()
     }
 
     #[test]
@@ -200,10 +184,7 @@ mod tests {
             writer.tensor("w", &[512, 7], dtype, &numbers(1, 512 * 7));
             let source = MemoryWeights::from(writer.finish());
             let header = Header::read(&source).unwrap();
-            let tensors = Tensors {
-                header: &header,
-                source: &source,
-            };
+            let tensors = Tensors { header: &header, source: &source };
             let matrix = tensors.matrix("w", 512).unwrap();
             let plain = tensors.vector("w").unwrap();
             let inputs = numbers(2, 512 * 3);
@@ -216,10 +197,7 @@ mod tests {
             let off: Vec<f32> = outputs.iter().zip(&expected).map(|(a, b)| a - b).collect();
             let error = dot(&off, &off).sqrt() / length;
             assert!(error < error_max, "{dtype:?}: {error}");
-            assert_eq!(
-                matrix.lookup(&[6, 0]).unwrap(),
-                [&plain[512 * 6..], &plain[..512]].concat()
-            );
+            assert_eq!(matrix.lookup(&[6, 0]).unwrap(), [&plain[512 * 6..], &plain[..512]].concat());
         }
     }
 }

@@ -26,31 +26,20 @@ fn tensors(source: &MemoryWeights, header: &Header) -> BTreeMap<String, Matrix> 
             .collect();
         let aligned: Vec<u8> = aligned.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let blocks = info.dtype.from_data(aligned[..bytes.len()].into());
-        let Ok(CpuStorage::F32(values)) = blocks.dequantize(elements) else {
-            unreachable!()
-        };
+        let Ok(CpuStorage::F32(values)) = blocks.dequantize(elements) else { unreachable!() };
         let columns = info.dims[0] as usize;
-        tensors.insert(
-            name.clone(),
-            (columns, values.into_iter().map(f64::from).collect()),
-        );
+        tensors.insert(name.clone(), (columns, values.into_iter().map(f64::from).collect()));
     }
     tensors
 }
 
 fn multiply((columns, values): &Matrix, x: &[f64]) -> Vec<f64> {
-    values
-        .chunks(*columns)
-        .map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum())
-        .collect()
+    values.chunks(*columns).map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
 }
 
 fn norm((_, weight): &Matrix, x: &[f64]) -> Vec<f64> {
     let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
-    x.iter()
-        .zip(weight)
-        .map(|(x, w)| x / (mean + 1e-5).sqrt() * w)
-        .collect()
+    x.iter().zip(weight).map(|(x, w)| x / (mean + 1e-5).sqrt() * w).collect()
 }
 
 fn rotate(x: &mut [f64], position: usize, head_size: usize) {
@@ -73,10 +62,8 @@ pub(super) fn logits(file: Vec<u8>, tokens: &[u32], heads: usize, kv_heads: usiz
     let get = |name: &str| &tensors[name];
     let (hidden, embedding) = get("token_embd.weight");
     let head_size = hidden / heads;
-    let mut rows: Vec<Vec<f64>> = tokens
-        .iter()
-        .map(|&token| embedding[token as usize * hidden..][..*hidden].to_vec())
-        .collect();
+    let mut rows: Vec<Vec<f64>> =
+        tokens.iter().map(|&token| embedding[token as usize * hidden..][..*hidden].to_vec()).collect();
     let layers = (0..).take_while(|n| tensors.contains_key(&format!("blk.{n}.attn_q.weight")));
     for layer in layers.collect::<Vec<_>>() {
         let of = |name: &str| get(&format!("blk.{layer}.{name}.weight"));
@@ -90,10 +77,7 @@ pub(super) fn logits(file: Vec<u8>, tokens: &[u32], heads: usize, kv_heads: usiz
             normed.iter().enumerate().map(rotate_row).collect()
         };
         let (queries, keys) = (rotated("attn_q"), rotated("attn_k"));
-        let values: Vec<_> = normed
-            .iter()
-            .map(|row| multiply(of("attn_v"), row))
-            .collect();
+        let values: Vec<_> = normed.iter().map(|row| multiply(of("attn_v"), row)).collect();
         for (at, row) in rows.iter_mut().enumerate() {
             let mut attended = Vec::new();
             for head in 0..heads {
@@ -107,28 +91,22 @@ pub(super) fn logits(file: Vec<u8>, tokens: &[u32], heads: usize, kv_heads: usiz
                     })
                     .collect();
                 let sum: f64 = scores.iter().sum();
-                for element in kv..kv + head_size {
+                attended.extend((kv..kv + head_size).map(|element| {
                     let weighted = |(other, score): (usize, &f64)| score * values[other][element];
-                    attended.push(scores.iter().enumerate().map(weighted).sum::<f64>() / sum);
-                }
+                    scores.iter().enumerate().map(weighted).sum::<f64>() / sum
+                }));
             }
             let out = multiply(of("attn_output"), &attended);
             row.iter_mut().zip(out).for_each(|(x, y)| *x += y);
             let normed = norm(of("ffn_norm"), row);
             let gate = multiply(of("ffn_gate"), &normed);
             let up = multiply(of("ffn_up"), &normed);
-            let wide: Vec<f64> = gate
-                .iter()
-                .zip(&up)
-                .map(|(g, u)| g / (1.0 + (-g).exp()) * u)
-                .collect();
+            let wide: Vec<f64> = gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect();
             let out = multiply(of("ffn_down"), &wide);
             row.iter_mut().zip(out).for_each(|(x, y)| *x += y);
         }
     }
     let last = norm(get("output_norm.weight"), rows.last().unwrap());
-    let head = tensors
-        .get("output.weight")
-        .unwrap_or_else(|| get("token_embd.weight"));
+    let head = tensors.get("output.weight").unwrap_or_else(|| get("token_embd.weight"));
     multiply(head, &last)
 }

@@ -32,10 +32,7 @@ impl Rope {
                 sin_cos.push((sin as f32, cos as f32));
             }
         }
-        Turns {
-            sin_cos,
-            pairs: self.frequencies.len(),
-        }
+        Turns { sin_cos, pairs: self.frequencies.len() }
     }
 }
 

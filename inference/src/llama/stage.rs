@@ -44,27 +44,16 @@ impl Stage {
         layers: LayerRange,
     ) -> Result<Self, LoadError> {
         let header = read_checked_header(source, manifest)?;
-        let config =
-            Config::from_header(&header).map_err(|error| CheckError::File(error.into()))?;
+        let config = Config::from_header(&header).map_err(|error| CheckError::File(error.into()))?;
         if layers.count() == 0 || layers.end() > config.layer_count {
             let layer_count = config.layer_count;
-            return Err(LoadError::NoSuchLayers {
-                layers,
-                layer_count,
-            });
+            return Err(LoadError::NoSuchLayers { layers, layer_count });
         }
-        let tensors = Tensors {
-            header: &header,
-            source,
-        };
+        let tensors = Tensors { header: &header, source };
         let first = layers.start() == 0;
         let last = layers.end() == config.layer_count;
         let embedding = (first || last && config.tied)
-            .then(|| {
-                tensors
-                    .matrix("token_embd.weight", config.hidden_size)
-                    .map(Arc::new)
-            })
+            .then(|| tensors.matrix("token_embd.weight", config.hidden_size).map(Arc::new))
             .transpose()?;
         let factors = tensors.vector_if_any("rope_freqs.weight")?;
         Ok(Self {
@@ -72,9 +61,7 @@ impl Stage {
             weights: (layers.start()..layers.end())
                 .map(|index| Layer::load(&tensors, &config, index))
                 .collect::<Result<_, _>>()?,
-            head: last
-                .then(|| Head::load(&tensors, &config, embedding.as_ref()))
-                .transpose()?,
+            head: last.then(|| Head::load(&tensors, &config, embedding.as_ref())).transpose()?,
             embedding: embedding.filter(|_| first),
             config,
             layers,
@@ -103,8 +90,11 @@ impl Stage {
 
     /// An empty cache for one session of at most `capacity` tokens (cut at
     /// the model's context length); `8 · kv_size` bytes a token and layer.
-    pub fn new_cache(&self, capacity: u32) -> KvCache {
-        KvCache::new(&self.config, self.layers, capacity)
+    ///
+    /// # Errors
+    /// [`ForwardError::NoMemory`] where that much is not to be had.
+    pub fn new_cache(&self, capacity: u32) -> Result<KvCache, ForwardError> {
+        KvCache::new(&self.config, self.layers, capacity).ok_or(ForwardError::NoMemory { tokens: capacity })
     }
 
     /// Runs 1 to [`ROWS_MAX`] rows at positions `position..` through the
@@ -141,21 +131,16 @@ impl Stage {
 
     /// Brings the cache to `position` and makes sure `rows` more fit.
     fn seek(&self, cache: &mut KvCache, rows: usize, position: u32) -> Result<(), ForwardError> {
-        let same_shape = cache.layer_count() == self.weights.len()
-            && cache.kv_size() == self.config.kv_size() as usize;
+        let same_shape =
+            cache.layer_count() == self.weights.len() && cache.kv_size() == self.config.kv_size() as usize;
         if !same_shape {
             return Err(ForwardError::ForeignCache);
         }
         if position > cache.len() {
-            return Err(ForwardError::Gap {
-                position,
-                expected: cache.len(),
-            });
+            return Err(ForwardError::Gap { position, expected: cache.len() });
         }
         if u64::from(position) + rows as u64 > u64::from(cache.capacity()) {
-            return Err(ForwardError::ContextFull {
-                capacity: cache.capacity(),
-            });
+            return Err(ForwardError::ContextFull { capacity: cache.capacity() });
         }
         cache.truncate(position);
         Ok(())
@@ -181,12 +166,8 @@ impl Stage {
                 }
                 Ok(activations.into_values())
             }
-            (StageInput::Tokens(_), None) => Err(ForwardError::WrongKind {
-                wanted: "activations",
-            }),
-            (StageInput::Hidden(_), Some(_)) => Err(ForwardError::WrongKind {
-                wanted: "token ids",
-            }),
+            (StageInput::Tokens(_), None) => Err(ForwardError::WrongKind { wanted: "activations" }),
+            (StageInput::Hidden(_), Some(_)) => Err(ForwardError::WrongKind { wanted: "token ids" }),
         }
     }
 

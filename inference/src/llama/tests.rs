@@ -35,7 +35,7 @@ fn run(model: &TinyModel, cuts: &[u32], tokens: &[u32], chunk: usize) -> Vec<Vec
         .map(|(start, end)| {
             let layers = LayerRange::new(start, end).unwrap();
             let stage = Stage::load(&source, &manifest, layers).unwrap();
-            let cache = stage.new_cache(u32::MAX);
+            let cache = stage.new_cache(u32::MAX).unwrap();
             (stage, cache)
         })
         .collect();
@@ -65,18 +65,10 @@ fn prompt(len: u32) -> Vec<u32> {
 fn a_chain_of_stages_gives_the_bits_of_the_whole() {
     for tied in [false, true] {
         for dtype in [GgmlDType::Q8_0, GgmlDType::F32] {
-            let model = TinyModel {
-                tied,
-                dtype,
-                ..TinyModel::default()
-            };
+            let model = TinyModel { tied, dtype, ..TinyModel::default() };
             let whole = run(&model, &[], &prompt(21), 8);
             for cuts in [&[1][..], &[2], &[3], &[1, 2], &[1, 2, 3]] {
-                assert_eq!(
-                    run(&model, cuts, &prompt(21), 8),
-                    whole,
-                    "{tied} {dtype:?} {cuts:?}"
-                );
+                assert_eq!(run(&model, cuts, &prompt(21), 8), whole, "{tied} {dtype:?} {cuts:?}");
             }
         }
     }
@@ -99,12 +91,7 @@ fn every_quantisation_runs_and_chunking_changes_no_bit() {
         GgmlDType::Q5K,
         GgmlDType::Q6K,
     ] {
-        let model = TinyModel {
-            dtype,
-            hidden: 256,
-            layers: 2,
-            ..TinyModel::default()
-        };
+        let model = TinyModel { dtype, hidden: 256, layers: 2, ..TinyModel::default() };
         let last = |chunk| run(&model, &[], &prompt(12), chunk).pop().unwrap();
         let whole = last(12);
         assert!(whole.iter().any(|logit| *logit != whole[0]));
@@ -116,16 +103,9 @@ fn every_quantisation_runs_and_chunking_changes_no_bit() {
 
 #[test]
 fn quantised_models_say_nearly_what_the_f32_model_says() {
-    let shape = TinyModel {
-        hidden: 256,
-        layers: 2,
-        ..TinyModel::default()
-    };
+    let shape = TinyModel { hidden: 256, layers: 2, ..TinyModel::default() };
     let last = |dtype| {
-        let model = TinyModel {
-            dtype,
-            ..shape.clone()
-        };
+        let model = TinyModel { dtype, ..shape.clone() };
         run(&model, &[1], &prompt(12), 12).pop().unwrap()
     };
     let exact = last(GgmlDType::F32);
@@ -150,7 +130,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
 fn truncating_forgets_and_a_gap_is_refused() {
     let model = TinyModel::default();
     let stage = load(&model, 0, 4);
-    let mut cache = stage.new_cache(32);
+    let mut cache = stage.new_cache(32).unwrap();
     let forward = |cache: &mut KvCache, tokens: &[u32], position| {
         stage.forward(cache, StageInput::Tokens(tokens), position)
     };
@@ -163,13 +143,7 @@ fn truncating_forgets_and_a_gap_is_refused() {
     cache.truncate(4);
     assert_eq!(forward(&mut cache, &[5], 4).unwrap(), plain);
     let gap = forward(&mut cache, &[1], 6).unwrap_err();
-    assert!(matches!(
-        gap,
-        ForwardError::Gap {
-            position: 6,
-            expected: 5
-        }
-    ));
+    assert!(matches!(gap, ForwardError::Gap { position: 6, expected: 5 }));
     assert_eq!(cache.len(), 5);
 }
 
@@ -177,7 +151,7 @@ fn truncating_forgets_and_a_gap_is_refused() {
 fn bad_inputs_are_rejections_that_say_what_is_wrong() {
     let model = TinyModel::default();
     let (first, rest) = (load(&model, 0, 1), load(&model, 1, 4));
-    let mut cache = rest.new_cache(8);
+    let mut cache = rest.new_cache(8).unwrap();
     let hidden = |rows: usize, width: usize, value: f32| {
         StageInput::Hidden(Activations::new(rows, width, vec![value; rows * width]).unwrap())
     };
@@ -197,14 +171,10 @@ fn bad_inputs_are_rejections_that_say_what_is_wrong() {
         assert!(error.to_string().contains(expected), "{error}");
         assert!(cache.is_empty());
     }
-    let mut cache = first.new_cache(8);
-    let error = first
-        .forward(&mut cache, StageInput::Tokens(&[999]), 0)
-        .unwrap_err();
+    let mut cache = first.new_cache(8).unwrap();
+    let error = first.forward(&mut cache, StageInput::Tokens(&[999]), 0).unwrap_err();
     assert!(error.to_string().contains("token 999"), "{error}");
-    let error = first
-        .forward(&mut cache, hidden(1, 64, 0.0), 0)
-        .unwrap_err();
+    let error = first.forward(&mut cache, hidden(1, 64, 0.0), 0).unwrap_err();
     assert!(error.to_string().contains("takes token ids"), "{error}");
     let error = rest.forward(&mut cache, hidden(1, 64, 0.0), 0).unwrap_err();
     assert!(matches!(error, ForwardError::ForeignCache) && !error.is_rejection());
@@ -232,23 +202,15 @@ impl WeightSource for Recording<'_> {
 #[test]
 fn a_stage_reads_only_its_own_bytes() {
     for tied in [false, true] {
-        let (source, manifest) = open(&TinyModel {
-            tied,
-            ..TinyModel::default()
-        });
+        let (source, manifest) = open(&TinyModel { tied, ..TinyModel::default() });
         for (start, end) in [(0, 4), (0, 1), (1, 3), (3, 4)] {
             let layers = LayerRange::new(start, end).unwrap();
-            let recording = Recording {
-                inner: &source,
-                read: Mutex::default(),
-            };
+            let recording = Recording { inner: &source, read: Mutex::default() };
             let stage = Stage::load(&recording, &manifest, layers).unwrap();
             assert_eq!((stage.is_first(), stage.is_last()), (start == 0, end == 4));
             let allowed = manifest.stage_ranges(layers);
             for read in recording.read.into_inner().unwrap() {
-                let inside = allowed
-                    .iter()
-                    .any(|range| range.start <= read.start && read.end <= range.end);
+                let inside = allowed.iter().any(|range| range.start <= read.start && read.end <= range.end);
                 assert!(inside, "{layers}: read {read:?}");
             }
         }
@@ -279,33 +241,22 @@ fn bytes_that_are_not_here_are_named_and_foreign_manifests_refused() {
     assert!(matches!(error, LoadError::NoSuchLayers { .. }));
     let mut lying = manifest.clone();
     lying.layers.swap(0, 1);
-    assert!(matches!(
-        Stage::load(&source, &lying, all).err().unwrap(),
-        LoadError::Check(_)
-    ));
+    assert!(matches!(Stage::load(&source, &lying, all).err().unwrap(), LoadError::Check(_)));
     let mut lying = manifest;
     lying.size_bytes += 1;
-    assert!(matches!(
-        Stage::load(&source, &lying, all).err().unwrap(),
-        LoadError::Check(_)
-    ));
+    assert!(matches!(Stage::load(&source, &lying, all).err().unwrap(), LoadError::Check(_)));
 }
 
 #[test]
 fn bytes_without_alignment_load_the_same() {
-    let model = TinyModel {
-        dtype: GgmlDType::F32,
-        ..TinyModel::default()
-    };
+    let model = TinyModel { dtype: GgmlDType::F32, ..TinyModel::default() };
     let mut shifted = vec![0];
     shifted.extend(model.to_gguf());
     let leaked: &'static [u8] = Box::leak(shifted.into_boxed_slice());
     let source = MemoryWeights::from(&leaked[1..]);
     let manifest = derive_manifest(&source, HASH).unwrap();
     let stage = Stage::load(&source, &manifest, manifest.all_layers().unwrap()).unwrap();
-    let logits = stage
-        .forward(&mut stage.new_cache(4), StageInput::Tokens(&[1, 2]), 0)
-        .unwrap();
+    let logits = stage.forward(&mut stage.new_cache(4).unwrap(), StageInput::Tokens(&[1, 2]), 0).unwrap();
     let expected = run(&model, &[], &[1, 2], 2).pop().unwrap();
     assert_eq!(logits, StageOutput::Logits(expected));
 }
@@ -315,45 +266,22 @@ fn metadata_that_changes_the_computation_is_refused() {
     let text = |text: &str| Value::Text(text.into());
     let number = Value::Unsigned;
     for (key, value, expected) in [
-        (
-            "llama.rope.scaling.type",
-            text("yarn"),
-            "rope scaling `yarn`",
-        ),
+        ("llama.rope.scaling.type", text("yarn"), "rope scaling `yarn`"),
         ("llama.expert_count", number(8), "experts"),
-        (
-            "llama.attention.sliding_window",
-            number(4_096),
-            "sliding-window",
-        ),
+        ("llama.attention.sliding_window", number(4_096), "sliding-window"),
         ("llama.attention.value_length", number(32), "another width"),
         ("llama.block_count", number(3), "`blk.3."),
-        (
-            "llama.block_count",
-            number(5),
-            "`blk.4.attn_norm.weight` is missing",
-        ),
+        ("llama.block_count", number(5), "`blk.4.attn_norm.weight` is missing"),
         ("llama.block_count", number(0), "`llama.block_count`"),
         ("llama.attention.head_count", number(0), "head_count"),
         ("llama.attention.head_count_kv", number(3), "head_count_kv"),
         ("llama.embedding_length", number(128), "shape"),
         ("llama.rope.dimension_count", number(3), "dimension_count"),
         ("llama.rope.freq_base", Value::Float(f64::NAN), "freq_base"),
-        (
-            "llama.attention.layer_norm_rms_epsilon",
-            Value::Float(-1.0),
-            "epsilon",
-        ),
-        (
-            "llama.context_length",
-            number(u64::from(u32::MAX)),
-            "context_length",
-        ),
+        ("llama.attention.layer_norm_rms_epsilon", Value::Float(-1.0), "epsilon"),
+        ("llama.context_length", number(u64::from(u32::MAX)), "context_length"),
     ] {
-        let model = TinyModel {
-            extra: vec![(key, value)],
-            ..TinyModel::default()
-        };
+        let model = TinyModel { extra: vec![(key, value)], ..TinyModel::default() };
         let source = MemoryWeights::from(model.to_gguf());
         let error = derive_manifest(&source, HASH).unwrap_err().to_string();
         assert!(error.contains(expected), "{key}: {error}");
@@ -374,23 +302,45 @@ fn positions_matter_and_later_tokens_do_not() {
 #[test]
 fn it_agrees_with_an_independent_f64_implementation() {
     for (tied, heads, kv_heads) in [(false, 4, 2), (true, 8, 1), (true, 2, 2)] {
-        let model = TinyModel {
-            tied,
-            heads,
-            kv_heads,
-            dtype: GgmlDType::F32,
-            ..TinyModel::default()
-        };
+        let model = TinyModel { tied, heads, kv_heads, dtype: GgmlDType::F32, ..TinyModel::default() };
         let tokens = prompt(40);
         let file = model.to_gguf();
         let expected = reference::logits(file, &tokens, heads as usize, kv_heads as usize);
         let found = run(&model, &[2], &tokens, 16).pop().unwrap();
-        let largest = expected
-            .iter()
-            .fold(0.0_f64, |most, logit| most.max(logit.abs()));
+        let largest = expected.iter().fold(0.0_f64, |most, logit| most.max(logit.abs()));
         for (found, expected) in found.iter().zip(&expected) {
             let error = (f64::from(*found) - expected).abs() / largest;
             assert!(error < 1e-5, "{found} / {expected}");
         }
     }
+}
+
+#[test]
+fn rope_factors_are_read_by_every_stage_and_used() {
+    let model = |rope_factor| TinyModel { rope_factor, ..TinyModel::default() };
+    let last = |rope_factor, cuts: &[u32]| run(&model(rope_factor), cuts, &prompt(20), 20).pop().unwrap();
+    assert_eq!(last(Some(1.0), &[]), last(None, &[]));
+    assert_ne!(last(Some(4.0), &[]), last(None, &[]));
+    assert_eq!(last(Some(4.0), &[1, 2]), last(Some(4.0), &[]));
+    let (source, manifest) = open(&model(Some(4.0)));
+    let layers = LayerRange::new(1, 2).unwrap();
+    let recording = Recording { inner: &source, read: Mutex::default() };
+    Stage::load(&recording, &manifest, layers).unwrap();
+    let allowed = manifest.stage_ranges(layers);
+    for read in recording.read.into_inner().unwrap() {
+        assert!(allowed.iter().any(|range| range.start <= read.start && read.end <= range.end));
+    }
+}
+
+#[test]
+fn a_cache_that_no_machine_could_hold_is_an_error() {
+    let huge = Value::Unsigned(1 << 24);
+    let extra = vec![("llama.context_length", huge)];
+    let stage = load(&TinyModel { extra, ..TinyModel::default() }, 0, 1);
+    let mut config = stage.config().clone();
+    config.kv_heads = 1 << 10;
+    config.head_size = 1 << 16;
+    let layers = LayerRange::new(0, 4).unwrap();
+    assert!(KvCache::new(&config, layers, u32::MAX).is_none());
+    assert!(KvCache::new(&config, layers, 0).is_some());
 }

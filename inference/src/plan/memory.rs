@@ -8,11 +8,7 @@ const RESERVE_DIVISOR: u64 = 5;
 /// Memory a stage hosting `layers` for one session of `context_tokens` needs,
 /// in bytes: its weights, `kv_bytes_per_token_layer` per token and layer, and
 /// 20 % on top. Saturates.
-pub fn stage_memory_bytes(
-    manifest: &ModelManifest,
-    layers: LayerRange,
-    context_tokens: u32,
-) -> u64 {
+pub fn stage_memory_bytes(manifest: &ModelManifest, layers: LayerRange, context_tokens: u32) -> u64 {
     let weights = manifest.weight_bytes(layers);
     with_reserve(weights.saturating_add(kv_bytes(manifest, layers.count(), context_tokens)))
 }
@@ -52,12 +48,7 @@ impl Needs {
         let (embedding, head) = (part(&manifest.embedding), part(&manifest.head));
         let both = part(&[manifest.embedding.as_slice(), &manifest.head].concat());
         let shared = embedding.saturating_add(head).saturating_sub(both);
-        Self {
-            before,
-            embedding,
-            head,
-            shared,
-        }
+        Self { before, embedding, head, shared }
     }
 
     /// Number of layers.

@@ -48,13 +48,7 @@ impl<'a> Search<'a> {
         let mut candidates: Vec<_> = request.candidates.iter().collect();
         candidates.sort_unstable_by_key(|candidate| candidate.device);
         let missing = needs.bytes(0, needs.layer_count());
-        Self {
-            request,
-            needs,
-            candidates,
-            best: None,
-            missing,
-        }
+        Self { request, needs, candidates, best: None, missing }
     }
 
     /// Bytes one more device would have to offer: the least seen.
@@ -65,24 +59,14 @@ impl<'a> Search<'a> {
     /// The best plan found.
     pub(super) fn into_plan(self) -> Option<Plan> {
         let (estimated_us_per_token, _, devices, layers) = self.best?;
-        let stages = devices
-            .into_iter()
-            .zip(layers)
-            .map(|(device, layers)| StagePlan { device, layers })
-            .collect();
-        Some(Plan {
-            stages,
-            estimated_us_per_token,
-        })
+        let stages =
+            devices.into_iter().zip(layers).map(|(device, layers)| StagePlan { device, layers }).collect();
+        Some(Plan { stages, estimated_us_per_token })
     }
 
     /// Every ordered subset, depth first.
     pub(super) fn run_exact(&mut self) {
-        self.descend(&Prefix {
-            devices: Vec::new(),
-            placed: Vec::new(),
-            path_us: 0,
-        });
+        self.descend(&Prefix { devices: Vec::new(), placed: Vec::new(), path_us: 0 });
     }
 
     fn descend(&mut self, prefix: &Prefix) {
@@ -99,11 +83,7 @@ impl<'a> Search<'a> {
 
     /// Number of stages after number of stages, keeping the most promising.
     pub(super) fn run_beam(&mut self) {
-        let empty = Prefix {
-            devices: Vec::new(),
-            placed: Vec::new(),
-            path_us: 0,
-        };
+        let empty = Prefix { devices: Vec::new(), placed: Vec::new(), path_us: 0 };
         let mut level = vec![empty];
         for _ in 0..STAGES_MAX.min(self.candidates.len()) {
             let mut next = Vec::new();
@@ -122,9 +102,7 @@ impl<'a> Search<'a> {
     }
 
     fn unused(&self, prefix: &Prefix) -> Vec<usize> {
-        (0..self.candidates.len())
-            .filter(|index| !prefix.devices.contains(index))
-            .collect()
+        (0..self.candidates.len()).filter(|index| !prefix.devices.contains(index)).collect()
     }
 
     /// Whether an optimistic end of this beginning could still win (equal
@@ -141,11 +119,7 @@ impl<'a> Search<'a> {
     /// Path so far, plus the cheapest way to finish computing if the fastest
     /// device had room for all the rest; `None` where nothing is placed.
     fn optimistic_us(&self, prefix: &Prefix) -> Option<u64> {
-        let fastest = self
-            .unused(prefix)
-            .into_iter()
-            .map(|i| self.candidates[i].us_per_layer)
-            .min();
+        let fastest = self.unused(prefix).into_iter().map(|i| self.candidates[i].us_per_layer).min();
         let last = prefix.placed.last()?;
         let total = self.needs.layer_count();
         let ends = last.iter().enumerate().take(total);
@@ -157,12 +131,8 @@ impl<'a> Search<'a> {
     }
 
     fn most_promising(&self, prefixes: Vec<Prefix>) -> Vec<Prefix> {
-        let reach = |prefix: &Prefix| {
-            prefix
-                .placed
-                .last()
-                .and_then(|last| last.iter().rposition(Option::is_some))
-        };
+        let reach =
+            |prefix: &Prefix| prefix.placed.last().and_then(|last| last.iter().rposition(Option::is_some));
         let mut ranked: Vec<_> = prefixes
             .into_iter()
             .map(|prefix| (self.optimistic_us(&prefix), reach(&prefix), prefix))
@@ -172,11 +142,7 @@ impl<'a> Search<'a> {
         let mut by_reach = rest;
         by_reach.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.2.devices.cmp(&b.2.devices)));
         by_reach.truncate(BEAM_WIDTH / 2);
-        ranked
-            .into_iter()
-            .chain(by_reach)
-            .map(|(_, _, prefix)| prefix)
-            .collect()
+        ranked.into_iter().chain(by_reach).map(|(_, _, prefix)| prefix).collect()
     }
 
     /// Adds a device behind a prefix; `None` where it can host nothing there.
@@ -201,10 +167,7 @@ impl<'a> Search<'a> {
         if reach < total {
             self.missing = self.missing.min(self.needs.bytes(reach, total));
         }
-        let from = prefix
-            .devices
-            .last()
-            .map_or(self.request.requester, |&i| self.candidates[i].device);
+        let from = prefix.devices.last().map_or(self.request.requester, |&i| self.candidates[i].device);
         let mut longer = prefix.clone();
         longer.path_us += self.request.rtt.hop(from, candidate.device);
         longer.devices.push(index);
@@ -221,16 +184,10 @@ impl<'a> Search<'a> {
         };
         let last = self.candidates[last].device;
         let us = step.us + prefix.path_us + self.request.rtt.hop(last, self.request.requester);
-        let devices: Vec<_> = prefix
-            .devices
-            .iter()
-            .map(|&i| self.candidates[i].device)
-            .collect();
+        let devices: Vec<_> = prefix.devices.iter().map(|&i| self.candidates[i].device).collect();
         let found = (us, devices.len(), devices);
-        let better = self
-            .best
-            .as_ref()
-            .is_none_or(|best| (found.0, found.1, &found.2) < (best.0, best.1, &best.2));
+        let better =
+            self.best.as_ref().is_none_or(|best| (found.0, found.1, &found.2) < (best.0, best.1, &best.2));
         if better && let Some(layers) = cuts(prefix, total) {
             self.best = Some((found.0, found.1, found.2, layers));
         }
@@ -261,10 +218,7 @@ fn place(needs: &Needs, candidate: &Candidate, before: &Placed) -> Placed {
             window.pop_front();
         }
         let behind = (total - end) as u64 * rate;
-        placed.push(window.front().map(|&(us, cut)| Step {
-            us: us - behind,
-            cut,
-        }));
+        placed.push(window.front().map(|&(us, cut)| Step { us: us - behind, cut }));
     }
     placed
 }
@@ -275,10 +229,7 @@ fn cuts(prefix: &Prefix, total: usize) -> Option<Vec<LayerRange>> {
     let mut ranges = Vec::new();
     for placed in prefix.placed.iter().rev() {
         let cut = placed[end]?.cut;
-        ranges.push(LayerRange::new(
-            u32::try_from(cut).ok()?,
-            u32::try_from(end).ok()?,
-        )?);
+        ranges.push(LayerRange::new(u32::try_from(cut).ok()?, u32::try_from(end).ok()?)?);
         end = cut;
     }
     ranges.reverse();

@@ -13,10 +13,7 @@ fn manifest(embedding: u64, layers: &[u64], head: u64, tied: bool) -> ModelManif
     let mut at = 10;
     let mut next = |len: u64| {
         at += len;
-        vec![ByteRange {
-            start: at - len,
-            end: at,
-        }]
+        vec![ByteRange { start: at - len, end: at }]
     };
     let embedding = next(embedding);
     let layers = layers.iter().map(|&len| next(len)).collect();
@@ -45,11 +42,7 @@ fn merge(ranges: Vec<ByteRange>) -> Vec<ByteRange> {
 }
 
 fn candidate(number: u8, offered_bytes: u64, us_per_layer: u32) -> Candidate {
-    Candidate {
-        device: device(number),
-        offered_bytes,
-        us_per_layer,
-    }
+    Candidate { device: device(number), offered_bytes, us_per_layer }
 }
 
 fn request<'a>(
@@ -57,23 +50,11 @@ fn request<'a>(
     candidates: &'a [Candidate],
     rtt: &'a RttTable,
 ) -> PlanRequest<'a> {
-    PlanRequest {
-        manifest,
-        requester: device(1),
-        candidates,
-        rtt,
-        context_tokens: 10,
-    }
+    PlanRequest { manifest, requester: device(1), candidates, rtt, context_tokens: 10 }
 }
 
 fn stages(plan: &Plan) -> Vec<(u8, u32, u32)> {
-    let brief = |stage: &StagePlan| {
-        (
-            stage.device.as_bytes()[0],
-            stage.layers.start(),
-            stage.layers.end(),
-        )
-    };
+    let brief = |stage: &StagePlan| (stage.device.as_bytes()[0], stage.layers.start(), stage.layers.end());
     plan.stages.iter().map(brief).collect()
 }
 
@@ -84,18 +65,12 @@ fn one_machine_that_can_hosts_everything() {
     // 500 of weights + 40 of keys and values + 20 %.
     let candidates = [candidate(1, 648, 1_000), candidate(2, 10_000, 999)];
     let found = plan(&request(&manifest, &candidates, &rtt)).unwrap();
-    assert_eq!(
-        (stages(&found), found.estimated_us_per_token),
-        (vec![(1, 0, 4)], 4_000)
-    );
+    assert_eq!((stages(&found), found.estimated_us_per_token), (vec![(1, 0, 4)], 4_000));
     // One byte less and the layers go to where there is room.
     let candidates = [candidate(1, 647, 1_000), candidate(2, 10_000, 999)];
     let found = plan(&request(&manifest, &candidates, &rtt)).unwrap();
     assert_eq!(stages(&found), [(2, 0, 4)]);
-    assert_eq!(
-        found.estimated_us_per_token,
-        4 * 999 + u64::from(RTT_UNKNOWN_US)
-    );
+    assert_eq!(found.estimated_us_per_token, 4 * 999 + u64::from(RTT_UNKNOWN_US));
     assert!((found.estimated_ms_per_token() - 103.996).abs() < 1e-9);
 }
 
@@ -107,10 +82,7 @@ fn a_far_fast_machine_loses_to_a_near_slow_one() {
     rtt.set(device(1), device(3), 60_000);
     let candidates = [candidate(2, 5_000, 3_000), candidate(3, 5_000, 1_000)];
     let found = plan(&request(&manifest, &candidates, &rtt)).unwrap();
-    assert_eq!(
-        (stages(&found), found.estimated_us_per_token),
-        (vec![(2, 0, 10)], 30_500)
-    );
+    assert_eq!((stages(&found), found.estimated_us_per_token), (vec![(2, 0, 10)], 30_500));
 }
 
 #[test]
@@ -135,33 +107,15 @@ fn missing_memory_is_counted() {
     let rtt = RttTable::default();
     let error = plan(&request(&manifest, &[], &rtt)).unwrap_err();
     let (needed_bytes, missing_bytes) = (648, 648);
-    assert_eq!(
-        error,
-        PlanError::NotEnoughMemory {
-            needed_bytes,
-            offered_bytes: 0,
-            missing_bytes
-        }
-    );
+    assert_eq!(error, PlanError::NotEnoughMemory { needed_bytes, offered_bytes: 0, missing_bytes });
     // Two layers with embedding: 270 + 54 = 324; the rest: two with head.
     let one = [candidate(1, 324, 1)];
     let error = plan(&request(&manifest, &one, &rtt)).unwrap_err();
     let missing_bytes = 324;
-    assert_eq!(
-        error,
-        PlanError::NotEnoughMemory {
-            needed_bytes,
-            offered_bytes: 324,
-            missing_bytes
-        }
-    );
+    assert_eq!(error, PlanError::NotEnoughMemory { needed_bytes, offered_bytes: 324, missing_bytes });
     let enough = [candidate(1, 324, 1), candidate(2, missing_bytes, 1)];
     assert!(plan(&request(&manifest, &enough, &rtt)).is_ok());
-    assert!(
-        error
-            .to_string()
-            .contains("one more device offering 324 bytes")
-    );
+    assert!(error.to_string().contains("one more device offering 324 bytes"));
 }
 
 #[test]
@@ -171,14 +125,8 @@ fn a_tied_head_counts_once_in_a_single_stage_and_twice_in_a_chain() {
     assert_eq!(stage_memory_bytes(&manifest, all, 0), 360);
     let rtt = RttTable::default();
     let found = |bytes: &[u64]| {
-        let candidates: Vec<_> = (1_u8..)
-            .zip(bytes)
-            .map(|(n, &bytes)| candidate(n, bytes, 1))
-            .collect();
-        let request = PlanRequest {
-            context_tokens: 0,
-            ..request(&manifest, &candidates, &rtt)
-        };
+        let candidates: Vec<_> = (1_u8..).zip(bytes).map(|(n, &bytes)| candidate(n, bytes, 1)).collect();
+        let request = PlanRequest { context_tokens: 0, ..request(&manifest, &candidates, &rtt) };
         plan(&request).is_ok()
     };
     assert!(found(&[360]) && !found(&[359]));
@@ -192,15 +140,9 @@ fn bad_requests_are_refused() {
     assert_eq!(plan(&request(&empty, &[], &rtt)), Err(PlanError::NoLayers));
     empty.layers.push(Vec::new());
     let twice = [candidate(2, 9, 9), candidate(2, 9, 9)];
-    assert_eq!(
-        plan(&request(&empty, &twice, &rtt)),
-        Err(PlanError::Repeated(device(2)))
-    );
+    assert_eq!(plan(&request(&empty, &twice, &rtt)), Err(PlanError::Repeated(device(2))));
     let many: Vec<_> = (0..=64).map(|n| candidate(n, 1, 1)).collect();
-    assert_eq!(
-        plan(&request(&empty, &many, &rtt)),
-        Err(PlanError::TooManyCandidates(65))
-    );
+    assert_eq!(plan(&request(&empty, &many, &rtt)), Err(PlanError::TooManyCandidates(65)));
 }
 
 /// Every ordered subset and every cut, without any cleverness.
@@ -250,9 +192,7 @@ fn the_exact_search_agrees_with_brute_force() {
     let mut infeasible = 0;
     for seed in 0..400_u64 {
         let draw = |index: u64, below: u64| mix(seed, index) % below;
-        let layers: Vec<u64> = (0..1 + draw(0, 6))
-            .map(|i| 50 + draw(10 + i, 100))
-            .collect();
+        let layers: Vec<u64> = (0..1 + draw(0, 6)).map(|i| 50 + draw(10 + i, 100)).collect();
         let manifest = manifest(draw(1, 200), &layers, draw(2, 200), draw(3, 2) == 0);
         let count = 1 + draw(4, 4);
         let candidates: Vec<_> = (0..count)
@@ -270,10 +210,7 @@ fn the_exact_search_agrees_with_brute_force() {
             }
         }
         let requester = device(u8::try_from(1 + draw(5, 5)).unwrap());
-        let request = PlanRequest {
-            requester,
-            ..request(&manifest, &candidates, &rtt)
-        };
+        let request = PlanRequest { requester, ..request(&manifest, &candidates, &rtt) };
         let found = plan(&request);
         let best = brute_force(&request);
         infeasible += u32::from(best.is_none());
@@ -287,19 +224,13 @@ fn the_exact_search_agrees_with_brute_force() {
             (Err(PlanError::NotEnoughMemory { missing_bytes, .. }), None) => {
                 let mut more = candidates.clone();
                 more.push(candidate(9, missing_bytes, 1));
-                let request = PlanRequest {
-                    candidates: &more,
-                    ..request
-                };
+                let request = PlanRequest { candidates: &more, ..request };
                 assert!(plan_exists(&request), "seed {seed}");
             }
             other => panic!("seed {seed}: {other:?}"),
         }
     }
-    assert!(
-        (20..380).contains(&infeasible),
-        "{infeasible} of 400 were infeasible"
-    );
+    assert!((20..380).contains(&infeasible), "{infeasible} of 400 were infeasible");
 }
 
 fn plan_exists(request: &PlanRequest<'_>) -> bool {
@@ -311,11 +242,7 @@ fn assert_valid(plan: &Plan, request: &PlanRequest<'_>) {
     for stage in &plan.stages {
         assert_eq!(stage.layers.start(), next);
         next = stage.layers.end();
-        let offered = request
-            .candidates
-            .iter()
-            .find(|one| one.device == stage.device)
-            .unwrap();
+        let offered = request.candidates.iter().find(|one| one.device == stage.device).unwrap();
         let needed = stage_memory_bytes(request.manifest, stage.layers, request.context_tokens);
         assert!(needed <= offered.offered_bytes);
     }
@@ -329,10 +256,7 @@ fn the_order_of_candidates_does_not_matter() {
     let mut candidates: Vec<_> = (1..=6).map(|n| candidate(n, 500, 10)).collect();
     let forward = plan(&request(&manifest, &candidates, &rtt)).unwrap();
     candidates.reverse();
-    assert_eq!(
-        plan(&request(&manifest, &candidates, &rtt)).unwrap(),
-        forward
-    );
+    assert_eq!(plan(&request(&manifest, &candidates, &rtt)).unwrap(), forward);
 }
 
 #[test]
@@ -346,9 +270,7 @@ fn many_candidates_and_layers_are_planned_by_the_beam() {
         }
     }
     // Ten layers each: eight stages or more.
-    let candidates: Vec<_> = (1..=40)
-        .map(|n| candidate(n, 1_500, 1_000 + u32::from(n)))
-        .collect();
+    let candidates: Vec<_> = (1..=40).map(|n| candidate(n, 1_500, 1_000 + u32::from(n))).collect();
     let request = request(&manifest, &candidates, &rtt);
     let found = plan(&request).unwrap();
     assert_valid(&found, &request);

@@ -105,10 +105,7 @@ impl StageFrame {
     }
 
     fn write(&self, to: &mut Encoder<Vec<u8>>) -> Result<(), Infallible> {
-        to.array(5)?
-            .bytes(self.session.as_bytes())?
-            .u32(self.epoch)?
-            .u32(self.position)?;
+        to.array(5)?.bytes(self.session.as_bytes())?.u32(self.epoch)?.u32(self.position)?;
         match &self.payload {
             Payload::Tokens(tokens) => {
                 to.array(2)?.u8(KIND_TOKENS)?.array(tokens.len() as u64)?;
@@ -118,16 +115,9 @@ impl StageFrame {
             }
             Payload::Hidden(activations) => {
                 let (rows, width) = (activations.rows() as u64, activations.width() as u64);
-                let bytes: Vec<u8> = activations
-                    .values()
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect();
-                to.array(4)?
-                    .u8(KIND_HIDDEN)?
-                    .u64(rows)?
-                    .u64(width)?
-                    .bytes(&bytes)?;
+                let bytes: Vec<u8> =
+                    activations.values().iter().flat_map(|value| value.to_le_bytes()).collect();
+                to.array(4)?.u8(KIND_HIDDEN)?.u64(rows)?.u64(width)?.bytes(&bytes)?;
             }
         }
         to.bool(self.sample_last)?;
@@ -196,35 +186,21 @@ fn start(bytes: &[u8], fields: u64) -> Result<Decoder<'_>, FrameError> {
 }
 
 fn end(from: &Decoder<'_>, bytes: &[u8]) -> Result<(), FrameError> {
-    if from.position() == bytes.len() {
-        Ok(())
-    } else {
-        Err(FrameError::Trailing)
-    }
+    if from.position() == bytes.len() { Ok(()) } else { Err(FrameError::Trailing) }
 }
 
 fn fixed_array(from: &mut Decoder<'_>, fields: u64) -> Result<(), FrameError> {
-    if from.array()? == Some(fields) {
-        Ok(())
-    } else {
-        Err(FrameError::Bounds("number of fields"))
-    }
+    if from.array()? == Some(fields) { Ok(()) } else { Err(FrameError::Bounds("number of fields")) }
 }
 
 fn session(from: &mut Decoder<'_>) -> Result<JobId, FrameError> {
-    let bytes = from
-        .bytes()?
-        .try_into()
-        .map_err(|_| FrameError::Bounds("session id"))?;
+    let bytes = from.bytes()?.try_into().map_err(|_| FrameError::Bounds("session id"))?;
     Ok(JobId::from_bytes(bytes))
 }
 
 /// A count from 1 to `max`.
 fn count(value: u64, max: usize, what: &'static str) -> Result<usize, FrameError> {
-    usize::try_from(value)
-        .ok()
-        .filter(|count| (1..=max).contains(count))
-        .ok_or(FrameError::Bounds(what))
+    usize::try_from(value).ok().filter(|count| (1..=max).contains(count)).ok_or(FrameError::Bounds(what))
 }
 
 fn payload(from: &mut Decoder<'_>) -> Result<Payload, FrameError> {
@@ -243,14 +219,9 @@ fn payload(from: &mut Decoder<'_>) -> Result<Payload, FrameError> {
             if !rest.is_empty() || values.len() != rows * width {
                 return Err(FrameError::Bounds("number of values"));
             }
-            let values = values
-                .iter()
-                .map(|value| f32::from_le_bytes(*value))
-                .collect();
+            let values = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
             let activations = Activations::new(rows, width, values);
-            activations
-                .map(Payload::Hidden)
-                .map_err(|_| FrameError::Bounds("number of values"))
+            activations.map(Payload::Hidden).map_err(|_| FrameError::Bounds("number of values"))
         }
         _ => Err(FrameError::Bounds("kind")),
     }

@@ -168,10 +168,7 @@ impl RequesterSession {
     ///
     /// # Errors
     /// See [`RequesterError`]; nothing has changed then.
-    pub fn handle(
-        &mut self,
-        input: RequesterInput,
-    ) -> Result<Vec<RequesterOutput>, RequesterError> {
+    pub fn handle(&mut self, input: RequesterInput) -> Result<Vec<RequesterOutput>, RequesterError> {
         if self.finished.is_some() {
             return Err(RequesterError::NotRunning);
         }
@@ -205,17 +202,12 @@ impl RequesterSession {
         }
         let expected = self.awaited.front().copied();
         if expected != Some(frame.position) {
-            return Err(RequesterError::UnexpectedPosition {
-                found: frame.position,
-                expected,
-            });
+            return Err(RequesterError::UnexpectedPosition { found: frame.position, expected });
         }
         self.awaited.pop_front();
         self.computed += u64::from(frame.position - self.computed_in_epoch);
         self.computed_in_epoch = frame.position;
-        let mut outputs = vec![RequesterOutput::Computed {
-            positions: self.computed,
-        }];
+        let mut outputs = vec![RequesterOutput::Computed { positions: self.computed }];
         // In the middle of what is known the token only says "computed".
         if frame.position as usize == self.tokens.len() {
             self.append(frame, &mut outputs);
@@ -226,9 +218,7 @@ impl RequesterSession {
 
     /// Takes a sampled token into the answer, or ends.
     fn append(&mut self, frame: &TokenFrame, outputs: &mut Vec<RequesterOutput>) {
-        let TokenFrame {
-            position, token, ..
-        } = *frame;
+        let TokenFrame { position, token, .. } = *frame;
         if self.request.end_tokens.contains(&token) {
             outputs.push(self.finish(FinishReason::EndToken));
             return;

@@ -125,13 +125,7 @@ impl StageSession {
     /// [`SampleError::Settings`] where the sampling settings are bad.
     pub fn new(settings: StageSettings) -> Result<Self, SampleError> {
         settings.sampling.check()?;
-        Ok(Self {
-            settings,
-            queue: VecDeque::new(),
-            computed: 0,
-            vouched: 0,
-            waiting: false,
-        })
+        Ok(Self { settings, queue: VecDeque::new(), computed: 0, vouched: 0, waiting: false })
     }
 
     /// Positions computed so far, repeated ones counted again: what is owed.
@@ -183,10 +177,7 @@ impl StageSession {
         }
         let expected = self.queue.back().map_or(computed, StageFrame::end);
         if frame.position > expected {
-            return Err(StageError::Gap {
-                found: frame.position,
-                expected,
-            });
+            return Err(StageError::Gap { found: frame.position, expected });
         }
         if self.queue.len() >= QUEUED_FRAMES_MAX {
             return Err(StageError::QueueFull);
@@ -231,40 +222,21 @@ impl StageSession {
         frame: StageFrame,
     ) -> Result<Option<StageEvent>, StageError> {
         let (end, rows) = (frame.end(), frame.payload.rows() as u64);
-        let StageFrame {
-            session,
-            epoch,
-            position,
-            payload,
-            sample_last,
-        } = frame;
+        let StageFrame { session, epoch, position, payload, sample_last } = frame;
         let output = match payload {
             Payload::Tokens(tokens) => compute.forward(StageInput::Tokens(&tokens), position)?,
-            Payload::Hidden(activations) => {
-                compute.forward(StageInput::Hidden(activations), position)?
-            }
+            Payload::Hidden(activations) => compute.forward(StageInput::Hidden(activations), position)?,
         };
         self.computed += rows;
         match output {
             StageOutput::Hidden(activations) => {
                 let payload = Payload::Hidden(activations);
-                let frame = StageFrame {
-                    session,
-                    epoch,
-                    position,
-                    payload,
-                    sample_last,
-                };
+                let frame = StageFrame { session, epoch, position, payload, sample_last };
                 Ok(Some(StageEvent::Forward(frame)))
             }
             StageOutput::Logits(logits) if sample_last => {
                 let token = sample(&self.settings.sampling, &logits, end)?;
-                let frame = TokenFrame {
-                    session,
-                    epoch,
-                    position: end,
-                    token,
-                };
+                let frame = TokenFrame { session, epoch, position: end, token };
                 Ok(Some(StageEvent::Token(frame)))
             }
             StageOutput::Logits(_) => Ok(None),

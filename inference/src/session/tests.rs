@@ -21,16 +21,9 @@ impl StageCompute for Fake {
         self.position
     }
 
-    fn forward(
-        &mut self,
-        input: StageInput<'_>,
-        position: u32,
-    ) -> Result<StageOutput, ForwardError> {
+    fn forward(&mut self, input: StageInput<'_>, position: u32) -> Result<StageOutput, ForwardError> {
         if position > self.position {
-            return Err(ForwardError::Gap {
-                position,
-                expected: self.position,
-            });
+            return Err(ForwardError::Gap { position, expected: self.position });
         }
         let rows: Vec<f32> = match &input {
             StageInput::Tokens(tokens) => tokens.iter().map(|&token| token as f32).collect(),
@@ -53,12 +46,7 @@ impl StageCompute for Fake {
 
 pub(super) fn settings(unvouched_positions_max: u64) -> StageSettings {
     let sampling = Sampling::GREEDY;
-    StageSettings {
-        session: SESSION,
-        epoch: 1,
-        sampling,
-        unvouched_positions_max,
-    }
+    StageSettings { session: SESSION, epoch: 1, sampling, unvouched_positions_max }
 }
 
 fn request(prompt: usize, max_tokens: u32) -> SessionRequest {
@@ -78,12 +66,7 @@ fn begun(request: SessionRequest) -> (RequesterSession, Vec<RequesterOutput>) {
 }
 
 fn token(position: u32, token: u32) -> RequesterInput {
-    RequesterInput::Token(TokenFrame {
-        session: SESSION,
-        epoch: 1,
-        position,
-        token,
-    })
+    RequesterInput::Token(TokenFrame { session: SESSION, epoch: 1, position, token })
 }
 
 fn sent(outputs: &[RequesterOutput]) -> Vec<(u32, u32)> {
@@ -111,13 +94,7 @@ fn a_prompt_travels_in_frames_of_64_and_few_at_a_time() {
     }
     let outputs = session.handle(token(400, 9)).unwrap();
     assert_eq!(session.computed(), 400);
-    assert_eq!(
-        outputs[1],
-        RequesterOutput::Token {
-            position: 400,
-            token: 9
-        }
-    );
+    assert_eq!(outputs[1], RequesterOutput::Token { position: 400, token: 9 });
     assert_eq!(sent(&outputs), [(400, 401)]);
     assert_eq!(session.answer(), [9]);
 }
@@ -140,10 +117,7 @@ fn an_answer_ends_for_one_stated_reason() {
     assert_eq!(finish(&outputs), Some(FinishReason::MaxTokens));
     assert_eq!((session.answer(), session.computed()), (&[1, 2][..], 4));
 
-    let (mut session, _) = begun(SessionRequest {
-        context_tokens: 4,
-        ..request(3, 9)
-    });
+    let (mut session, _) = begun(SessionRequest { context_tokens: 4, ..request(3, 9) });
     session.handle(token(3, 1)).unwrap();
     let outputs = session.handle(token(4, 2)).unwrap();
     assert_eq!(finish(&outputs), Some(FinishReason::ContextFull));
@@ -155,15 +129,9 @@ fn an_answer_ends_for_one_stated_reason() {
     assert_eq!(session.finished(), Some(FinishReason::Stopped));
 
     let (_, outputs) = begun(request(3, 0));
-    assert_eq!(
-        outputs,
-        [RequesterOutput::Finished(FinishReason::MaxTokens)]
-    );
+    assert_eq!(outputs, [RequesterOutput::Finished(FinishReason::MaxTokens)]);
     assert!(RequesterSession::new(request(0, 1)).is_err());
-    let full = SessionRequest {
-        context_tokens: 2,
-        ..request(3, 1)
-    };
+    let full = SessionRequest { context_tokens: 2, ..request(3, 1) };
     assert!(RequesterSession::new(full).is_err());
 }
 
@@ -171,39 +139,16 @@ fn an_answer_ends_for_one_stated_reason() {
 fn a_requester_refuses_what_it_does_not_await() {
     let (mut session, _) = begun(request(100, 5));
     let before = format!("{session:?}");
-    let frame = |session, epoch, position| {
-        RequesterInput::Token(TokenFrame {
-            session,
-            epoch,
-            position,
-            token: 1,
-        })
-    };
+    let frame =
+        |session, epoch, position| RequesterInput::Token(TokenFrame { session, epoch, position, token: 1 });
     let other = JobId::from_bytes([2; 16]);
-    let unexpected = |found| {
-        Err(RequesterError::UnexpectedPosition {
-            found,
-            expected: Some(64),
-        })
-    };
-    assert_eq!(
-        session.handle(frame(other, 1, 64)),
-        Err(RequesterError::Stale)
-    );
-    assert_eq!(
-        session.handle(frame(SESSION, 0, 64)),
-        Err(RequesterError::Stale)
-    );
+    let unexpected = |found| Err(RequesterError::UnexpectedPosition { found, expected: Some(64) });
+    assert_eq!(session.handle(frame(other, 1, 64)), Err(RequesterError::Stale));
+    assert_eq!(session.handle(frame(SESSION, 0, 64)), Err(RequesterError::Stale));
     assert_eq!(session.handle(frame(SESSION, 1, 100)), unexpected(100));
-    assert_eq!(
-        session.handle(frame(SESSION, 1, u32::MAX)),
-        unexpected(u32::MAX)
-    );
+    assert_eq!(session.handle(frame(SESSION, 1, u32::MAX)), unexpected(u32::MAX));
     let again = RequesterInput::Begin { epoch: 1 };
-    let not_new = RequesterError::EpochNotNew {
-        epoch: 1,
-        current: 1,
-    };
+    let not_new = RequesterError::EpochNotNew { epoch: 1, current: 1 };
     assert_eq!(session.handle(again), Err(not_new));
     assert_eq!(format!("{session:?}"), before);
     let mut idle = RequesterSession::new(request(3, 1)).unwrap();
@@ -218,14 +163,8 @@ fn a_new_epoch_computes_again_and_keeps_the_answer() {
     let outputs = session.handle(RequesterInput::Begin { epoch: 2 }).unwrap();
     assert_eq!(sent(&outputs), [(0, 64), (64, 71)]);
     assert_eq!(session.handle(token(64, 0)), Err(RequesterError::Stale));
-    let frame = |position, token| {
-        RequesterInput::Token(TokenFrame {
-            session: SESSION,
-            epoch: 2,
-            position,
-            token,
-        })
-    };
+    let frame =
+        |position, token| RequesterInput::Token(TokenFrame { session: SESSION, epoch: 2, position, token });
     session.handle(frame(64, 0)).unwrap();
     let outputs = session.handle(frame(71, 9)).unwrap();
     assert_eq!(outputs[0], RequesterOutput::Computed { positions: 70 + 71 });
@@ -237,10 +176,7 @@ fn a_new_epoch_computes_again_and_keeps_the_answer() {
 fn run_chain(stages: usize, request: SessionRequest, unvouched: u64) -> Vec<u32> {
     let mut chain: Vec<_> = (0..stages)
         .map(|index| {
-            let fake = Fake {
-                tail: index + 1 == stages,
-                position: 0,
-            };
+            let fake = Fake { tail: index + 1 == stages, position: 0 };
             (StageSession::new(settings(unvouched)).unwrap(), fake)
         })
         .collect();

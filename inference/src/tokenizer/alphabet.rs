@@ -13,10 +13,7 @@ pub(crate) fn byte_to_char(byte: u8) -> char {
         return char::from(byte);
     }
     let rank = (0..byte).filter(|&other| !is_printable(other)).count();
-    u32::try_from(256 + rank)
-        .ok()
-        .and_then(char::from_u32)
-        .unwrap_or(char::REPLACEMENT_CHARACTER)
+    u32::try_from(256 + rank).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// The byte a character stands for; `None` for characters outside the

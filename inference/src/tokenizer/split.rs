@@ -40,10 +40,7 @@ impl Splitter {
             let regex = SplitPattern::Regex(regex.to_owned());
             let pattern = Split::new(regex, SplitDelimiterBehavior::Isolated, false)
                 .map_err(|error| TokenizerError::Library(error.to_string()))?;
-            Ok(Self::Pattern {
-                pattern: Box::new(pattern),
-                llama3,
-            })
+            Ok(Self::Pattern { pattern: Box::new(pattern), llama3 })
         };
         match header.text("tokenizer.ggml.pre") {
             Some("gpt-2") => Ok(Self::Gpt2),

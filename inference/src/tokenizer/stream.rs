@@ -15,10 +15,7 @@ pub struct TextStream {
 impl TextStream {
     /// A stream with nothing in it.
     pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        Self {
-            tokenizer,
-            pending: Vec::new(),
-        }
+        Self { tokenizer, pending: Vec::new() }
     }
 
     /// Adds a token; gives the text that is complete now, if any.

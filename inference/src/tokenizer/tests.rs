@@ -5,10 +5,7 @@ use crate::testing::{CONTROL_TOKENS, MERGES, TinyModel};
 use std::sync::Arc;
 
 fn tokenizer_with(extra: Vec<(&'static str, Value)>) -> Result<Tokenizer, TokenizerError> {
-    let model = TinyModel {
-        extra,
-        ..TinyModel::default()
-    };
+    let model = TinyModel { extra, ..TinyModel::default() };
     let header = Header::read(&MemoryWeights::from(model.to_gguf())).unwrap();
     Tokenizer::from_header(&header)
 }
@@ -19,10 +16,7 @@ fn tokenizer() -> Arc<Tokenizer> {
 
 fn decode(tokenizer: &Arc<Tokenizer>, tokens: &[u32]) -> String {
     let mut stream = TextStream::new(Arc::clone(tokenizer));
-    let mut text: String = tokens
-        .iter()
-        .filter_map(|&token| stream.push(token))
-        .collect();
+    let mut text: String = tokens.iter().filter_map(|&token| stream.push(token)).collect();
     text.extend(stream.finish());
     text
 }
@@ -32,13 +26,7 @@ fn merges_apply_and_text_comes_back() {
     let tokenizer = tokenizer();
     // "hello" and " w" are single tokens of the tiny vocabulary.
     assert_eq!(tokenizer.encode("hello w").unwrap(), [259, 260]);
-    for text in [
-        "",
-        "hello",
-        "  a\n\tb ",
-        "žluťoučký 🦀 日本",
-        "\0\u{7f}\u{a0}",
-    ] {
+    for text in ["", "hello", "  a\n\tb ", "žluťoučký 🦀 日本", "\0\u{7f}\u{a0}"] {
         assert_eq!(decode(&tokenizer, &tokenizer.encode(text).unwrap()), text);
     }
 }
@@ -48,11 +36,7 @@ fn plain_text_never_becomes_a_control_token() {
     let tokenizer = tokenizer();
     for text in CONTROL_TOKENS {
         let tokens = tokenizer.encode(text).unwrap();
-        assert!(
-            tokens
-                .iter()
-                .all(|id| tokenizer.special_text(*id).is_none())
-        );
+        assert!(tokens.iter().all(|id| tokenizer.special_text(*id).is_none()));
         assert_eq!(decode(&tokenizer, &tokens), text);
     }
 }
@@ -111,13 +95,8 @@ fn a_stream_never_cuts_a_character() {
 fn any_bytes_stream_to_what_the_lossy_whole_is() {
     let tokenizer = tokenizer();
     for seed in 0..500 {
-        let tokens: Vec<u32> = (0..12)
-            .map(|i| (crate::sample::mix(seed, i) % 256) as u32)
-            .collect();
-        let bytes: Vec<u8> = tokens
-            .iter()
-            .flat_map(|&token| tokenizer.bytes(token))
-            .collect();
+        let tokens: Vec<u32> = (0..12).map(|i| (crate::sample::mix(seed, i) % 256) as u32).collect();
+        let bytes: Vec<u8> = tokens.iter().flat_map(|&token| tokenizer.bytes(token)).collect();
         assert_eq!(decode(&tokenizer, &tokens), String::from_utf8_lossy(&bytes));
     }
 }
@@ -125,52 +104,23 @@ fn any_bytes_stream_to_what_the_lossy_whole_is() {
 #[test]
 fn what_is_not_supported_is_said_clearly() {
     let text = |text: &str| Value::Text(text.into());
-    let texts = |items: &[&str]| {
-        Value::Array(Array::Texts(
-            items.iter().map(|&item| item.to_owned()).collect(),
-        ))
-    };
+    let texts =
+        |items: &[&str]| Value::Array(Array::Texts(items.iter().map(|&item| item.to_owned()).collect()));
     let longer_than_every_token = "<|assistant|> <|assistant|>";
     for (key, value, expected) in [
-        (
-            "tokenizer.ggml.model",
-            text("llama"),
-            "unsupported tokenizer llama",
-        ),
-        (
-            "tokenizer.ggml.pre",
-            text("tekken"),
-            "unsupported pre-tokenizer tekken",
-        ),
-        (
-            "tokenizer.ggml.tokens",
-            texts(&[]),
-            "`tokenizer.ggml.tokens` is missing",
-        ),
-        (
-            "tokenizer.ggml.token_type",
-            Value::Array(Array::Integers(vec![1])),
-            "one entry per",
-        ),
+        ("tokenizer.ggml.model", text("llama"), "unsupported tokenizer llama"),
+        ("tokenizer.ggml.pre", text("tekken"), "unsupported pre-tokenizer tekken"),
+        ("tokenizer.ggml.tokens", texts(&[]), "`tokenizer.ggml.tokens` is missing"),
+        ("tokenizer.ggml.token_type", Value::Array(Array::Integers(vec![1])), "one entry per"),
         ("tokenizer.ggml.merges", texts(&["a"]), "merge 0 (`a`)"),
         ("tokenizer.ggml.merges", texts(&["a bb"]), "merge 0"),
-        (
-            "tokenizer.ggml.merges",
-            texts(&[longer_than_every_token]),
-            "merge 0",
-        ),
+        ("tokenizer.ggml.merges", texts(&[longer_than_every_token]), "merge 0"),
     ] {
-        let error = tokenizer_with(vec![(key, value)])
-            .err()
-            .unwrap()
-            .to_string();
+        let error = tokenizer_with(vec![(key, value)]).err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
     }
     let too_long = "a".repeat(TEXT_BYTES_MAX + 1);
-    assert!(matches!(
-        tokenizer().encode(&too_long),
-        Err(EncodeError::TooLong { .. })
-    ));
+    assert!(matches!(tokenizer().encode(&too_long), Err(EncodeError::TooLong { .. })));
 }
 
 #[test]
@@ -187,13 +137,7 @@ fn a_byte_without_a_token_is_an_error_not_a_hole_in_the_text() {
 fn end_tokens_come_from_metadata_and_names() {
     let tokenizer = tokenizer();
     assert_eq!(tokenizer.end(), Some(261));
-    assert_eq!(
-        tokenizer.end_tokens().iter().copied().collect::<Vec<_>>(),
-        [261]
-    );
+    assert_eq!(tokenizer.end_tokens().iter().copied().collect::<Vec<_>>(), [261]);
     assert!(!tokenizer.adds_begin());
-    assert_eq!(
-        tokenizer.len() as usize,
-        256 + MERGES.len() + CONTROL_TOKENS.len()
-    );
+    assert_eq!(tokenizer.len() as usize, 256 + MERGES.len() + CONTROL_TOKENS.len());
 }

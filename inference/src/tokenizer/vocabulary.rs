@@ -41,19 +41,10 @@ pub(super) fn read(header: &Header) -> Result<Parts, TokenizerError> {
     let mut len = 0;
     for (index, (id, text)) in (0_u32..).zip(tokens).enumerate() {
         len = id + 1;
-        let kind = kinds
-            .and_then(|kinds| kinds.get(index))
-            .copied()
-            .unwrap_or(1);
+        let kind = kinds.and_then(|kinds| kinds.get(index)).copied().unwrap_or(1);
         if matches!(kind, KIND_UNKNOWN | KIND_CONTROL | KIND_USER_DEFINED) {
             let visible = kind == KIND_USER_DEFINED;
-            specials.insert(
-                id,
-                Special {
-                    text: text.clone(),
-                    visible,
-                },
-            );
+            specials.insert(id, Special { text: text.clone(), visible });
         } else {
             // Of equal texts the last id counts, as in llama.cpp.
             plain.insert(text.clone(), id);
@@ -67,11 +58,7 @@ pub(super) fn read(header: &Header) -> Result<Parts, TokenizerError> {
     for special in specials.values() {
         plain.remove(&special.text);
     }
-    Ok(Parts {
-        plain,
-        specials,
-        len,
-    })
+    Ok(Parts { plain, specials, len })
 }
 
 /// Reads merges and checks that each joins two plain tokens to a third: the
@@ -89,9 +76,7 @@ pub(super) fn read_merges(
             joined.clear();
             joined.push_str(left);
             joined.push_str(right);
-            [left, right, joined.as_str()]
-                .iter()
-                .all(|&text| plain.contains_key(text))
+            [left, right, joined.as_str()].iter().all(|&text| plain.contains_key(text))
         });
         let Some((left, right)) = pair else {
             let merge = merge.chars().take(64).collect();

@@ -61,7 +61,7 @@ fn p2_views_behind_the_store_catch_up() {
 
         let mut views = Views::open(home.path()).expect("the same file");
         let rest = missing(&views, &events);
-        assert_eq!(rest.is_empty(), false, "seed {seed}");
+        assert!(!rest.is_empty(), "seed {seed}");
         views.apply(&rest, &state).expect("applied");
         assert_same(&views.dump().expect("dumped"), &rebuilt(&events, &state), &format!("seed {seed}"));
         assert!(missing(&views, &events).is_empty());

@@ -1,0 +1,377 @@
+//! A question from beginning to end: plan, prepare, lock, open, stream, settle.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use exo_inference::chat::{ChatTemplate, Message, Role};
+use exo_inference::plan::{Candidate, Plan, PlanRequest, RttTable, StagePlan, plan};
+use exo_inference::sample::Sampling;
+use exo_inference::session::{FinishReason, RequesterSession, SessionRequest};
+use exo_inference::tokenizer::Tokenizer;
+use exo_model::amount::Amount;
+use exo_model::community::CommunityState;
+use exo_model::decide::Intent;
+use exo_model::id::{BlobHash, ChangeHash, DeviceId, JobId};
+use exo_model::weights::{LayerRange, ModelManifest};
+use exo_sync::mesh::PeerPath;
+use tokio::sync::{mpsc, watch};
+
+use super::control;
+use super::host::context_tokens;
+use super::protocol::{self, FromProvider, Opening, Terms};
+use super::requester::{self, EPOCH, LineUp, Listener, Purse};
+use super::{Engine, EngineError, provider};
+use crate::host::random;
+
+/// Tokens of an answer unless asked otherwise.
+const MAX_TOKENS: u32 = 256;
+/// Assumed cost of a machine that was not measured, µs per MiB and token:
+/// about 2.5 GB/s of weights.
+const MICROS_PER_MIB_UNKNOWN: u32 = 400;
+
+/// What a person asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    /// The text.
+    pub(crate) text: String,
+    /// The model's name; any where none.
+    pub(crate) model: Option<String>,
+    /// Most tokens of the answer; [`MAX_TOKENS`] where none.
+    pub(crate) max_tokens: Option<u32>,
+}
+
+/// One stage, prepared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SharedStage {
+    /// Whose machine.
+    pub(crate) device: DeviceId,
+    /// Which layers.
+    pub(crate) layers: LayerRange,
+    /// Bytes of weights it had to fetch for them.
+    pub(crate) fetched_bytes: u64,
+}
+
+/// What happens on the way to an answer.
+#[derive(Clone, Debug)]
+pub(crate) enum AskEvent {
+    /// Who will host which layers.
+    Planned(Vec<StagePlan>),
+    /// A machine fetches weights: bytes received and in all.
+    Fetching {
+        device: DeviceId,
+        received: u64,
+        total: u64,
+    },
+    /// The line-up is complete.
+    Answering(Vec<SharedStage>),
+    /// More of the answer.
+    Text(String),
+}
+
+/// A finished answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    pub(crate) model: String,
+    pub(crate) stages: Vec<SharedStage>,
+    pub(crate) tokens: u32,
+    /// Tokens put through every stage, the prompt's included.
+    pub(crate) positions: u64,
+    /// Seconds from the first frame to the last token.
+    pub(crate) seconds: f64,
+    pub(crate) stopped: bool,
+    /// What each provider was paid.
+    pub(crate) spent: Vec<(DeviceId, Amount)>,
+}
+
+impl Engine {
+    /// Makes a model ready on the machines that the plan gives it to.
+    pub(crate) async fn share(
+        &self,
+        model: Option<&str>,
+        events: &mpsc::Sender<AskEvent>,
+    ) -> Result<Vec<SharedStage>, EngineError> {
+        let file = find_model(&self.replica.state(), model)?;
+        let stages = self.line_up(&file)?;
+        // The one who asks may have stopped listening; the work goes on.
+        let _ = events.send(AskEvent::Planned(stages.clone())).await;
+        let mut prepared = Vec::new();
+        let mut under_way = tokio::task::JoinSet::new();
+        for (index, stage) in stages.into_iter().enumerate() {
+            let (host, mesh, events) = (self.host.clone(), self.mesh.clone(), events.clone());
+            let name = self.name_of(&stage.device);
+            under_way.spawn(async move {
+                let fetched = if stage.device == mesh.device() {
+                    let progress = |received, total| {
+                        let _ = events.try_send(AskEvent::Fetching { device: stage.device, received, total });
+                    };
+                    host.prepare(file, stage.layers, progress).await?.fetched_bytes
+                } else {
+                    prepare_remote(&mesh, &stage, file, name, &events).await?
+                };
+                let shared = SharedStage { device: stage.device, layers: stage.layers, fetched_bytes: fetched };
+                Ok::<_, EngineError>((index, shared))
+            });
+        }
+        while let Some(done) = under_way.join_next().await {
+            prepared.push(done.map_err(|_| EngineError::Thread)??);
+        }
+        prepared.sort_by_key(|(index, _)| *index);
+        Ok(prepared.into_iter().map(|(_, stage)| stage).collect())
+    }
+
+    /// Asks; events arrive while it runs. `stop` becoming true ends it early.
+    pub(crate) async fn ask(
+        &self,
+        question: Question,
+        events: mpsc::Sender<AskEvent>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Answer, EngineError> {
+        let file = find_model(&self.replica.state(), question.model.as_deref())?;
+        let stages = self.share(question.model.as_deref(), &events).await?;
+        let manifest = self.host.model(&file)?.manifest;
+        let (prompt, tokenizer) = self.prompt(&file, &question.text).await?;
+        let request = SessionRequest {
+            session: JobId::from_bytes(random()),
+            max_tokens: question.max_tokens.unwrap_or(MAX_TOKENS),
+            end_tokens: tokenizer.end_tokens().clone(),
+            context_tokens: context_tokens(&manifest),
+            prompt,
+        };
+        let mut line_up = self.open(&request, &manifest, &stages).await?;
+        let _ = events.send(AskEvent::Answering(stages.clone())).await;
+
+        let mut text = String::new();
+        let mut on_text = |piece: String| {
+            text.push_str(&piece);
+            // A listener that lags misses pieces on screen, not in the answer.
+            let _ = events.try_send(AskEvent::Text(piece));
+        };
+        let session = RequesterSession::new(request).map_err(|error| EngineError::Prompt(error.to_string()))?;
+        let purse = Purse { key: &self.key, community: self.replica.state().id };
+        let begun = Instant::now();
+        let listener = Listener { on_text: &mut on_text, stop };
+        let outcome = requester::run(session, &mut line_up, &purse, tokenizer, listener).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        requester::close(&mut line_up).await;
+        let run = outcome?;
+        Ok(Answer {
+            text,
+            model: manifest.name,
+            stages,
+            tokens: run.tokens,
+            positions: run.positions,
+            seconds,
+            stopped: run.reason == FinishReason::Stopped,
+            spent: line_up.spent(),
+        })
+    }
+
+    /// Who hosts which layers: a line-up that stands already where there is
+    /// one, a fresh plan otherwise.
+    fn line_up(&self, file: &BlobHash) -> Result<Vec<StagePlan>, EngineError> {
+        let state = self.replica.state();
+        let model = self.host.model(file)?;
+        let me = self.mesh.device();
+        let peers = self.mesh.peers();
+        let mut rtt_to_me: BTreeMap<DeviceId, u32> = peers
+            .iter()
+            .filter(|peer| peer.path != PeerPath::Offline)
+            .map(|peer| {
+                let rtt = peer.rtt.map_or(exo_inference::plan::RTT_UNKNOWN_US, |rtt| {
+                    u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)
+                });
+                (peer.device, rtt)
+            })
+            .collect();
+        rtt_to_me.insert(me, 0);
+        let planned = fresh_plan(&state, &model.manifest, me, &rtt_to_me);
+        if let Ok(plan) = &planned
+            && matches!(plan.stages.as_slice(), [only] if only.device == me)
+        {
+            return Ok(plan.stages.clone());
+        }
+        match standing_line_up(&state, &model.manifest, &rtt_to_me) {
+            Some(stages) => Ok(stages),
+            None => Ok(planned?.stages),
+        }
+    }
+
+    /// The question in the model's own template, as tokens.
+    async fn prompt(&self, file: &BlobHash, text: &str) -> Result<(Vec<u32>, Arc<Tokenizer>), EngineError> {
+        let header = self.host.header(file).await?;
+        let prompt = |error: &dyn std::error::Error| EngineError::Prompt(error.to_string());
+        let tokenizer = Tokenizer::from_header(&header).map_err(|error| prompt(&error))?;
+        let template = ChatTemplate::from_header(&header).map_err(|error| prompt(&error))?;
+        let messages = [Message::new(Role::User, text)];
+        let tokens = template.encode(&tokenizer, &messages).map_err(|error| prompt(&error))?;
+        Ok((tokens, Arc::new(tokenizer)))
+    }
+
+    /// Locks credit and opens a session at every stage, last stage first.
+    async fn open(
+        &self,
+        request: &SessionRequest,
+        manifest: &ModelManifest,
+        stages: &[SharedStage],
+    ) -> Result<LineUp, EngineError> {
+        let sampling = Sampling::GREEDY;
+        let mut line_up = LineUp::new();
+        for (index, stage) in stages.iter().enumerate().rev() {
+            let mut terms = Terms {
+                job: request.session,
+                epoch: EPOCH,
+                model: manifest.file,
+                layers: stage.layers,
+                context_tokens: request.context_tokens,
+                previous: index.checked_sub(1).map(|before| stages[before].device),
+                next: stages.get(index + 1).map(|after| after.device),
+                lock: None,
+                temperature: sampling.temperature,
+                top_k: sampling.top_k,
+                top_p: sampling.top_p,
+                seed: sampling.seed,
+            };
+            let name = self.name_of(&stage.device);
+            let weight_bytes = manifest.weight_bytes(stage.layers);
+            if stage.device == self.mesh.device() {
+                let session = provider::open(&self.host, &terms, false).await?;
+                line_up.seat_local(stage.device, name, weight_bytes, session);
+            } else {
+                let most = request.prompt.len() as u64 + u64::from(request.max_tokens);
+                let lock = self.lock(request.session, stage.device, Amount::of_work(most, weight_bytes)).await?;
+                terms.lock = Some(lock.0);
+                let queues = self.open_remote(stage.device, &name, terms).await?;
+                line_up.seat_remote(stage.device, name, weight_bytes, lock, queues);
+            }
+        }
+        Ok(line_up)
+    }
+
+    async fn lock(&self, job: JobId, payee: DeviceId, max: Amount) -> Result<(ChangeHash, Amount), EngineError> {
+        // Even the smallest job has a lock to cite.
+        let max = max.max(Amount::from_token_mib(1));
+        let hash = self.replica.record(Intent::Lock { job, payee, max }).await?;
+        Ok((hash, max))
+    }
+
+    async fn open_remote(
+        &self,
+        device: DeviceId,
+        name: &str,
+        terms: Terms,
+    ) -> Result<(mpsc::Sender<protocol::ToProvider>, mpsc::Receiver<FromProvider>), EngineError> {
+        let fault = |reason: String| EngineError::Provider { name: name.to_owned(), reason };
+        // So that the lock is there when the terms are read.
+        self.mesh.sync_soon(&device);
+        let mut stream = self.mesh.open_stage(device).await.map_err(|error| fault(error.to_string()))?;
+        stream
+            .sender
+            .send(&protocol::encode(&Opening::Session(Box::new(terms))))
+            .await
+            .map_err(|error| fault(error.to_string()))?;
+        let (to, mut from) = control::split(stream);
+        match from.recv().await {
+            Some(FromProvider::Ready { .. }) => Ok((to, from)),
+            Some(FromProvider::Failed { reason }) => Err(fault(reason)),
+            _ => Err(fault("it did not answer".into())),
+        }
+    }
+}
+
+/// The model called `name`, or the only reasonable one.
+fn find_model(state: &CommunityState, name: Option<&str>) -> Result<BlobHash, EngineError> {
+    let Some(name) = name else {
+        return state.models.keys().next().copied().ok_or(EngineError::NoModel);
+    };
+    state
+        .models
+        .iter()
+        .find(|(file, model)| model.manifest.name.eq_ignore_ascii_case(name) || file.to_string() == name)
+        .map(|(file, _)| *file)
+        .ok_or_else(|| EngineError::UnknownModel(name.to_owned()))
+}
+
+fn fresh_plan(
+    state: &CommunityState,
+    manifest: &ModelManifest,
+    me: DeviceId,
+    rtt_to_me: &BTreeMap<DeviceId, u32>,
+) -> Result<Plan, exo_inference::plan::PlanError> {
+    let layer_mib = manifest.all_layers().map_or(0, |all| manifest.weight_bytes(all) >> 20).max(1)
+        / u64::from(manifest.layer_count().max(1));
+    let layer_mib = layer_mib.max(1);
+    let candidates: Vec<Candidate> = rtt_to_me
+        .keys()
+        .filter_map(|device| {
+            let machine = state.machines.get(device)?;
+            let micros = match machine.micros_per_mib {
+                0 => MICROS_PER_MIB_UNKNOWN,
+                measured => measured,
+            };
+            let us_per_layer = u32::try_from(u64::from(micros).saturating_mul(layer_mib)).unwrap_or(u32::MAX);
+            Some(Candidate { device: *device, offered_bytes: machine.memory_bytes, us_per_layer })
+        })
+        .collect();
+    let mut rtt = RttTable::default();
+    for (a, a_us) in rtt_to_me {
+        for (b, b_us) in rtt_to_me {
+            if a < b {
+                // Peers do not publish what they measure between themselves
+                // yet: the way over this machine is an upper bound.
+                rtt.set(*a, *b, a_us.saturating_add(*b_us));
+            }
+        }
+    }
+    let context_tokens = context_tokens(manifest);
+    plan(&PlanRequest { manifest, requester: me, candidates: &candidates, rtt: &rtt, context_tokens })
+}
+
+/// Layers that online machines say they host, where they join up to the whole
+/// model: nothing needs to be fetched or loaded again.
+fn standing_line_up(
+    state: &CommunityState,
+    manifest: &ModelManifest,
+    online: &BTreeMap<DeviceId, u32>,
+) -> Option<Vec<StagePlan>> {
+    let mut stages: Vec<StagePlan> = Vec::new();
+    let mut reached = 0;
+    while reached < manifest.layer_count() {
+        let (device, layers) = online
+            .keys()
+            .filter(|device| stages.iter().all(|stage| stage.device != **device))
+            .filter_map(|device| Some((*device, *state.machines.get(device)?.shards.get(&manifest.file)?)))
+            .find(|(_, layers)| layers.start() == reached)?;
+        stages.push(StagePlan { device, layers });
+        reached = layers.end();
+    }
+    (reached == manifest.layer_count()).then_some(stages)
+}
+
+/// Has a peer fetch and load its layers, passing its progress on.
+async fn prepare_remote(
+    mesh: &exo_sync::mesh::Mesh,
+    stage: &StagePlan,
+    model: BlobHash,
+    name: String,
+    events: &mpsc::Sender<AskEvent>,
+) -> Result<u64, EngineError> {
+    let fault = |reason: String| EngineError::Provider { name: name.clone(), reason };
+    mesh.sync_soon(&stage.device);
+    let mut stream = mesh.open_stage(stage.device).await.map_err(|error| fault(error.to_string()))?;
+    let opening = Opening::Prepare { model, layers: stage.layers };
+    stream.sender.send(&protocol::encode(&opening)).await.map_err(|error| fault(error.to_string()))?;
+    let (_to, mut from) = control::split::<protocol::ToProvider, FromProvider>(stream);
+    while let Some(news) = from.recv().await {
+        match news {
+            FromProvider::Progress { received, total } => {
+                let _ = events.try_send(AskEvent::Fetching { device: stage.device, received, total });
+            }
+            FromProvider::Ready { fetched } => return Ok(fetched),
+            FromProvider::Failed { reason } => return Err(fault(reason)),
+            FromProvider::Token(_) | FromProvider::Closed => break,
+        }
+    }
+    Err(fault("it did not finish preparing".into()))
+}
