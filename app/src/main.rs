@@ -1,2 +1,49 @@
-//! Skeleton.
-fn main() {}
+//! `exo-studio`: friends and family run language models together.
+//!
+//! `app` wires the crates together and is the only one that may name them all.
+//! Code map: [`node`] (one person's program), [`engine`] (models over peers),
+//! [`command`] (everything that can be asked of a node), [`face`] (terminal,
+//! JSON lines, window), [`demo`] (three nodes that show it all), [`bench`].
+
+mod bench;
+mod bytes;
+mod cli;
+mod command;
+mod demo;
+mod engine;
+mod face;
+mod folder;
+mod host;
+mod node;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    init_log(cli.log.as_deref());
+    match cli::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&format!("exo-studio: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs go to standard error and never hold keys, tickets or messages.
+fn init_log(filter: Option<&str>) {
+    let filter = filter.map_or_else(
+        || tracing_subscriber::EnvFilter::new("off"),
+        |filter| tracing_subscriber::EnvFilter::new(filter),
+    );
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// One line on standard error.
+#[expect(clippy::print_stderr, reason = "this is where errors are told")]
+fn complain(line: &str) {
+    eprintln!("{}", face::terminal::printable(line));
+}

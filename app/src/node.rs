@@ -41,6 +41,9 @@ pub(crate) struct NodeOptions {
     pub(crate) offered_bytes: u64,
     /// Whether the model built into the program may be used.
     pub(crate) starter: bool,
+    /// Whether this node may send peers hostile things: the demo's do, to show
+    /// that they are refused.
+    pub(crate) probes: bool,
 }
 
 impl NodeOptions {
@@ -116,6 +119,11 @@ impl Node {
     /// What this node remembers about itself.
     pub(crate) fn profile(&self) -> Profile {
         self.lock_profile().clone()
+    }
+
+    /// Whether hostile probes may be sent.
+    pub(crate) fn may_probe(&self) -> bool {
+        self.options.probes
     }
 
     /// The data folder.

@@ -30,6 +30,7 @@ pub mod plan;
 pub mod sample;
 pub mod session;
 pub mod source;
+pub mod starter;
 #[doc(hidden)]
 pub mod testing;
 pub mod tokenizer;

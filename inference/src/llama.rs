@@ -18,6 +18,7 @@ mod layer;
 mod math;
 mod matrix;
 mod rope;
+mod serial;
 mod stage;
 
 pub use cache::KvCache;

@@ -120,6 +120,7 @@ struct Inner {
     refusals: Mutex<Vec<RefusalNote>>,
     refusal_count: watch::Sender<u64>,
     blobs: Blobs,
+    switch: admission::Switch,
     stage_connections: Mutex<std::collections::BTreeMap<DeviceId, Connection>>,
 }
 
@@ -175,7 +176,8 @@ impl Mesh {
     /// See [`MeshError`].
     pub async fn start(config: MeshConfig) -> Result<(Self, mpsc::Receiver<StageStream>), MeshError> {
         let me = DeviceId::from_bytes(config.secret.public_bytes());
-        let endpoint = bind(&config).await?;
+        let switch = admission::Switch::default();
+        let endpoint = bind(&config, switch.clone()).await?;
         let addresses = MemoryLookup::new();
         if let Ok(lookups) = endpoint.address_lookup() {
             lookups.add(addresses.clone());
@@ -190,6 +192,7 @@ impl Mesh {
             refusals: Mutex::default(),
             refusal_count: watch::Sender::new(0),
             blobs,
+            switch,
             stage_connections: Mutex::default(),
         });
         let gossip = iroh_gossip::net::Gossip::builder().spawn(endpoint.clone());
@@ -247,6 +250,18 @@ impl Mesh {
         &self.inner.blobs
     }
 
+    /// Works offline, or online again. Offline closes every connection; what
+    /// is written meanwhile is kept and exchanged later.
+    pub fn set_online(&self, online: bool) {
+        self.inner.switch.set_online(online);
+        self.inner.peers.forget_pauses();
+    }
+
+    /// Whether this device talks to others at all.
+    pub fn is_online(&self) -> bool {
+        self.inner.switch.is_online()
+    }
+
     /// Exchanges with `device` now, if it is linked.
     pub fn sync_soon(&self, device: &DeviceId) {
         self.inner.peers.nudge(device);
@@ -298,7 +313,7 @@ impl Mesh {
     }
 }
 
-async fn bind(config: &MeshConfig) -> Result<Endpoint, MeshError> {
+async fn bind(config: &MeshConfig, switch: admission::Switch) -> Result<Endpoint, MeshError> {
     let failed = |reason: String| MeshError::Bind { address: config.bind, reason };
     Endpoint::builder(presets::Minimal)
         .secret_key(iroh::SecretKey::from_bytes(&config.secret.to_bytes()))
@@ -306,7 +321,7 @@ async fn bind(config: &MeshConfig) -> Result<Endpoint, MeshError> {
         .clear_ip_transports()
         .bind_addr(config.bind)
         .map_err(|error| failed(error.to_string()))?
-        .hooks(admission::MembersOnly::new(config.replica.clone()))
+        .hooks(admission::MembersOnly::new(config.replica.clone(), switch))
         .bind()
         .await
         .map_err(|error| failed(format!("{error:#}")))

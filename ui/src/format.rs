@@ -73,10 +73,7 @@ pub(crate) fn layers(layers: &HostedLayers) -> String {
     if layers.first == layers.last {
         format!("layer {} of {}", layers.first, layers.model)
     } else {
-        format!(
-            "layers {}–{} of {}",
-            layers.first, layers.last, layers.model
-        )
+        format!("layers {}–{} of {}", layers.first, layers.last, layers.model)
     }
 }
 
@@ -90,11 +87,7 @@ pub(crate) fn role(role: Role) -> &'static str {
 
 /// `3 members`.
 pub(crate) fn members(members: usize) -> String {
-    plural(
-        i64::try_from(members).unwrap_or(i64::MAX),
-        "member",
-        "members",
-    )
+    plural(i64::try_from(members).unwrap_or(i64::MAX), "member", "members")
 }
 
 /// The words of the status line.
@@ -117,10 +110,7 @@ pub(crate) fn joining(joining: &Joining) -> (String, String) {
     let (title, whom) = if joining.community.is_empty() {
         ("Joining your community".to_owned(), "the community")
     } else {
-        (
-            format!("Joining {}", joining.community),
-            joining.community.as_str(),
-        )
+        (format!("Joining {}", joining.community), joining.community.as_str())
     };
     let tried = match joining.tries {
         0 => String::new(),
@@ -182,9 +172,7 @@ pub(crate) fn ask_summary(ask: &AskView) -> String {
 /// One or two letters for a face without a picture.
 pub(crate) fn initials(name: &str) -> String {
     // A word may start with a sign, as in "(Ana)", or have no letter at all.
-    let mut letters = name
-        .split_whitespace()
-        .filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
+    let mut letters = name.split_whitespace().filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
     match (letters.next(), letters.next_back()) {
         (Some(first), Some(last)) if first.is_alphabetic() && last.is_alphabetic() => {
             first.to_uppercase().chain(last.to_uppercase()).collect()
@@ -198,9 +186,8 @@ pub(crate) fn initials(name: &str) -> String {
 /// The colour of a face: always the same for the same name.
 pub(crate) fn tone(name: &str) -> i32 {
     // FNV-1a; any spread does.
-    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash =
+        name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     i32::try_from(hash as usize % TONES).unwrap_or(0)
 }
 
@@ -214,11 +201,7 @@ pub(crate) fn cut(text: &str, chars_max: usize) -> String {
         None => text.to_owned(),
         Some((end, _)) => {
             let all = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
-            format!(
-                "{}… (cut here; {} characters in all)",
-                &text[..end],
-                count(all)
-            )
+            format!("{}… (cut here; {} characters in all)", &text[..end], count(all))
         }
     }
 }
@@ -246,37 +229,18 @@ mod tests {
         assert_eq!(names(&list(&[])), "");
         assert_eq!(names(&list(&["Ana", "Ben"])), "Ana and Ben");
         assert_eq!(names(&list(&["Ana", "Ben", "Chloe"])), "Ana, Ben and Chloe");
-        assert_eq!(
-            names(&list(&["Ana", "Ben", "Chloe", "Dan"])),
-            "Ana, Ben and 2 others"
-        );
+        assert_eq!(names(&list(&["Ana", "Ben", "Chloe", "Dan"])), "Ana, Ben and 2 others");
     }
 
     #[test]
     fn states_in_words() {
-        let state = AskState::Fetching {
-            from: vec!["Ana".to_owned()],
-            percent: 62,
-        };
+        let state = AskState::Fetching { from: vec!["Ana".to_owned()], percent: 62 };
         assert_eq!(ask_state(&state), "Fetching layers from Ana… 62 %");
-        let both = Connection {
-            connected: 2,
-            known: 2,
-        };
+        let both = Connection { connected: 2, known: 2 };
         assert_eq!(connection(both), "connected to 2 of 2 peers");
-        let away = Connection {
-            connected: 0,
-            known: 2,
-        };
-        assert_eq!(
-            connection(away),
-            "offline – messages are kept and sent later"
-        );
-        let waiting = Joining {
-            community: "Lindenhof".to_owned(),
-            tries: 3,
-            problem: None,
-        };
+        let away = Connection { connected: 0, known: 2 };
+        assert_eq!(connection(away), "offline – messages are kept and sent later");
+        let waiting = Joining { community: "Lindenhof".to_owned(), tries: 3, problem: None };
         assert_eq!(
             joining(&waiting).1,
             "Waiting for someone from Lindenhof to be online. Tried 3 times. You can close this window; it goes on next time."

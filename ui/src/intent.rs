@@ -5,7 +5,6 @@
 /// An intent says what was asked for, not that it happened: the answer is the
 /// next [`View`](crate::View).
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Intent {
     /// Found a community and be its owner.
     Found {

@@ -32,8 +32,7 @@ mod window;
 
 pub use intent::Intent;
 pub use present::{
-    ANSWER_CHARS_MAX, MESSAGE_CHARS_MAX, MESSAGES_PAGE, MESSAGES_SHOWN_MAX, NAME_CHARS_MAX,
-    TICKET_CHARS_MAX,
+    ANSWER_CHARS_MAX, MESSAGE_CHARS_MAX, MESSAGES_PAGE, MESSAGES_SHOWN_MAX, NAME_CHARS_MAX, TICKET_CHARS_MAX,
 };
 pub use view::{
     About, Appearance, AskState, AskView, Banner, Connection, HostedLayers, Joining, Me, MemberRow,

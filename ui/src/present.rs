@@ -6,14 +6,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use slint::{ComponentHandle, ModelRc, SharedString, VecModel};
+use slint::{ComponentHandle, Model, ModelRc, SharedString, VecModel};
 
 use crate::format;
 use crate::generated as ui;
 use crate::rows::reconcile;
 use crate::view::{
-    Appearance, AskState, AskView, MemberRow, MessageRow, PeerPath, PeerRow, Role, Screen,
-    Severity, View,
+    Appearance, AskState, AskView, MemberRow, MessageRow, PeerPath, PeerRow, Role, Screen, Severity, View,
 };
 
 /// At most this many of the newest messages are shown.
@@ -84,16 +83,8 @@ impl Presenter {
 
         let cluster = component.global::<ui::Cluster>();
         cluster.set_member_count(format::members(view.members.len()).into());
-        reconcile(
-            &self.members,
-            view.members.iter().map(member).collect(),
-            |a, b| a.id == b.id,
-        );
-        reconcile(
-            &self.peers,
-            view.peers.iter().map(peer).collect(),
-            |a, b| a.id == b.id,
-        );
+        reconcile(&self.members, view.members.iter().map(member).collect(), |a, b| a.id == b.id);
+        reconcile(&self.peers, view.peers.iter().map(peer).collect(), |a, b| a.id == b.id);
 
         // Messages cost the most and change the least while an answer streams.
         let messages_changed = {
@@ -123,7 +114,8 @@ impl Presenter {
     fn apply_messages(&self, component: &ui::AppWindow) {
         let view = self.view.borrow();
         let all = &view.messages[view.messages.len().saturating_sub(MESSAGES_SHOWN_MAX)..];
-        let start = self.first_shown(all);
+        let channel = component.global::<ui::Channel>();
+        let start = self.first_shown(all, channel.get_at_end());
         let shown = &all[start..];
         let rows = shown
             .iter()
@@ -131,20 +123,19 @@ impl Presenter {
             .map(|(index, row)| message(index.checked_sub(1).map(|before| &shown[before]), row))
             .collect();
         reconcile(&self.messages, rows, |a, b| a.id == b.id);
-        component
-            .global::<ui::Channel>()
-            .set_earlier(saturating_int(start));
+        channel.set_earlier(saturating_int(start));
     }
 
     /// Where the page starts. It stays where it is while a few messages come, so
-    /// that rows leave in batches.
-    fn first_shown(&self, all: &[MessageRow]) -> usize {
-        use slint::Model;
+    /// that rows leave in batches, and as long as the person reads further up, so
+    /// that nothing moves away under their eyes.
+    fn first_shown(&self, all: &[MessageRow], at_end: bool) -> usize {
         let wanted = all.len().saturating_sub(self.page.get());
         let Some(first) = self.messages.row_data(0) else {
             return wanted;
         };
-        let lowest = wanted.saturating_sub(PAGE_SLACK);
+        let slack = if at_end { PAGE_SLACK } else { all.len() };
+        let lowest = wanted.saturating_sub(slack);
         all[lowest..wanted]
             .iter()
             .position(|row| row.id == first.id.as_str())
@@ -168,24 +159,14 @@ fn apply_session(component: &ui::AppWindow, view: &View) {
     session.set_my_tone(format::tone(&view.me.name));
     session.set_my_role(format::role(view.me.role).into());
     session.set_has_balance(view.me.credits.is_some());
-    session.set_balance(
-        view.me
-            .credits
-            .map(format::credits)
-            .unwrap_or_default()
-            .into(),
-    );
+    session.set_balance(view.me.credits.map(format::credits).unwrap_or_default().into());
     session.set_status(format::connection(view.connection).into());
     session.set_online(view.connection.connected > 0);
     session.set_version(shared(&view.about.version));
     session.set_licences(shared(&view.about.licences));
     session.set_data_folder(shared(&view.about.data_folder));
-    component
-        .global::<ui::Channel>()
-        .set_name(shared(&view.channel));
-    component
-        .global::<ui::Invitation>()
-        .set_ticket(view.ticket.as_deref().unwrap_or_default().into());
+    component.global::<ui::Channel>().set_name(shared(&view.channel));
+    component.global::<ui::Invitation>().set_ticket(view.ticket.as_deref().unwrap_or_default().into());
 
     let (text, severity) = match &view.banner {
         Some(banner) => (banner.text.as_str(), banner.severity),
@@ -267,10 +248,7 @@ fn member(row: &MemberRow) -> ui::Member {
 fn peer(row: &PeerRow) -> ui::Peer {
     let path = format::path(row.path);
     let layers = row.layers.as_ref().map(format::layers).unwrap_or_default();
-    let offered = row
-        .offered_mib
-        .map(|mib| format!("{} offered", format::memory(mib)))
-        .unwrap_or_default();
+    let offered = row.offered_mib.map(|mib| format!("{} offered", format::memory(mib))).unwrap_or_default();
     let spoken = [row.name.as_str(), &path, &layers, &offered]
         .into_iter()
         .filter(|part| !part.is_empty())
@@ -289,8 +267,9 @@ fn peer(row: &PeerRow) -> ui::Peer {
 
 fn message(before: Option<&MessageRow>, row: &MessageRow) -> ui::Message {
     let new_day = before.is_none_or(|before| before.day != row.day);
-    let same_author =
-        before.is_some_and(|before| before.author == row.author && before.mine == row.mine);
+    let same_run = before.is_some_and(|before| {
+        before.author == row.author && before.mine == row.mine && before.time == row.time
+    });
     let text = cut(&row.text, MESSAGE_CHARS_MAX);
     ui::Message {
         id: shared(&row.id),
@@ -298,13 +277,9 @@ fn message(before: Option<&MessageRow>, row: &MessageRow) -> ui::Message {
         initials: format::initials(&row.author).into(),
         tone: format::tone(&row.author),
         time: shared(&row.time),
-        day: if new_day {
-            shared(&row.day)
-        } else {
-            SharedString::default()
-        },
+        day: if new_day { shared(&row.day) } else { SharedString::default() },
         mine: row.mine,
-        opens_run: new_day || !same_author,
+        opens_run: new_day || !same_run,
         spoken: slint::format!("{}, {}: {text}", row.author, row.time),
         text,
     }

@@ -99,18 +99,18 @@ fn open_display() -> Result<(), WindowError> {
         .map_err(|reason| WindowError::NoDisplay { reason })
 }
 
+/// The reason alone: the window system puts places in its source before it.
 fn one_line(error: &PlatformError) -> String {
-    error
-        .to_string()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    let text = error.to_string();
+    let reason = text
+        .split_once(".rs:")
+        .and_then(|(_, rest)| rest.split_once(": "))
+        .map_or(text.as_str(), |(_, reason)| reason);
+    reason.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn failed(error: PlatformError) -> WindowError {
-    WindowError::Failed {
-        reason: one_line(&error),
-    }
+    WindowError::Failed { reason: one_line(&error) }
 }
 
 impl Window {
@@ -128,11 +128,8 @@ impl Window {
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         let sink = Sink(Rc::new(RefCell::new(intents)));
 
-        let refresher = Rc::new(Refresher {
-            presenter: presenter.clone(),
-            inbox: inbox.clone(),
-            last: Cell::new(None),
-        });
+        let refresher =
+            Rc::new(Refresher { presenter: presenter.clone(), inbox: inbox.clone(), last: Cell::new(None) });
         let session = component.global::<ui::Session>();
         session.on_refresh(move || refresher.refresh());
         let channel = component.global::<ui::Channel>();
@@ -144,19 +141,12 @@ impl Window {
             CloseRequestResponse::HideWindow
         });
 
-        Ok(Self {
-            component,
-            presenter,
-            inbox,
-        })
+        Ok(Self { component, presenter, inbox })
     }
 
     /// A handle that feeds this window from any thread.
     pub fn handle(&self) -> WindowHandle {
-        WindowHandle {
-            component: self.component.as_weak(),
-            inbox: self.inbox.clone(),
-        }
+        WindowHandle { component: self.component.as_weak(), inbox: self.inbox.clone() }
     }
 
     /// Shows `view` at once. For the first view, before [`Window::run`]; later

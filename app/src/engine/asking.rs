@@ -86,6 +86,12 @@ pub(crate) struct Answer {
 }
 
 impl Engine {
+    /// The model called `name`, or the only reasonable one.
+    pub(crate) fn find(&self, name: Option<&str>) -> Result<ModelManifest, EngineError> {
+        let file = find_model(&self.replica.state(), name)?;
+        Ok(self.host.model(&file)?.manifest)
+    }
+
     /// Makes a model ready on the machines that the plan gives it to.
     pub(crate) async fn share(
         &self,

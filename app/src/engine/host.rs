@@ -116,7 +116,7 @@ impl StageHost {
         &self,
         model: BlobHash,
         layers: LayerRange,
-        progress: impl Fn(u64, u64) + Send,
+        progress: impl Fn(u64, u64) + Send + Sync,
     ) -> Result<Prepared, EngineError> {
         let _one_at_a_time = self.preparing.lock().await;
         let known = self.model(&model)?;
@@ -212,7 +212,7 @@ impl StageHost {
         &self,
         known: &Model,
         ranges: &[ByteRange],
-        progress: impl Fn(u64, u64) + Send,
+        progress: impl Fn(u64, u64) + Send + Sync,
     ) -> Result<u64, EngineError> {
         let (model, size) = (known.manifest.file, known.manifest.size_bytes);
         let total = aligned_len(ranges, size);

@@ -58,7 +58,7 @@ pub(super) struct OpenSession {
 
 impl OpenSession {
     /// Input, output, and what must be kept as long as the session is used.
-    pub(super) fn into_parts(self) -> (SessionInbox, mpsc::Receiver<FromProvider>, impl Send + 'static) {
+    pub(super) fn into_parts(self) -> (SessionInbox, mpsc::Receiver<FromProvider>, impl Send + Sync + 'static) {
         (self.inbox, self.outbox, self.registration)
     }
 }
@@ -100,7 +100,8 @@ pub(super) async fn open(host: &Arc<StageHost>, terms: &Terms, paid: bool) -> Re
     let context = terms.context_tokens.min(context_tokens(&host.model(&terms.model)?.manifest));
     let work = Work {
         session,
-        compute: LocalStage::new(stage.clone(), context),
+        compute: LocalStage::new(stage.clone(), context)
+            .map_err(|error| EngineError::Load(error.to_string()))?,
         outlet: Outlet::new(next, requester),
         host: host.clone(),
         weight_bytes,

@@ -49,7 +49,7 @@ pub(super) struct LineUp {
 }
 
 /// A local session without its output, which was moved to the line-up.
-type OpenLocal = Box<dyn Send>;
+type OpenLocal = Box<dyn Send + Sync>;
 
 impl LineUp {
     pub(super) fn new() -> Self {

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use exo_inference::manifest::derive_manifest;
 use exo_inference::source::FileWeights;
 use exo_model::decide::{Intent, Refusal};
-use exo_model::weights::ModelManifest;
+use exo_model::weights::{ByteRange, ModelManifest};
 use exo_sync::blobs::BlobsError;
 use exo_sync::replica::ReplicaError;
 
 use super::{Membership, Node};
+use crate::engine::EngineError;
 use crate::folder::FolderError;
 
 /// File name of the built-in model once it is written out.
@@ -28,6 +29,8 @@ pub(crate) enum ModelError {
         reason: String,
     },
     #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
     Blobs(#[from] BlobsError),
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -43,15 +46,22 @@ impl Node {
         }
         let path = self.folder.models()?.join(STARTER_FILE);
         let failed = |error: std::io::Error| ModelError::File { path: path.clone(), reason: error.to_string() };
-        let current = std::fs::read(&path).is_ok_and(|bytes| bytes == exo_inference::starter::GGUF);
+        let current = std::fs::read(&path).is_ok_and(|bytes| bytes == exo_inference::starter::STARTER_GGUF);
         if !current {
-            std::fs::write(&path, exo_inference::starter::GGUF).map_err(failed)?;
+            std::fs::write(&path, exo_inference::starter::STARTER_GGUF).map_err(failed)?;
         }
         membership.add_model(&path).await
     }
 }
 
 impl Membership {
+    /// A model, and the ranges of its file that are on this device.
+    pub(crate) async fn holdings(&self, model: Option<&str>) -> Result<(ModelManifest, Vec<ByteRange>), ModelError> {
+        let manifest = self.engine().find(model)?;
+        let ranges = self.mesh().blobs().present(manifest.file, manifest.size_bytes).await?;
+        Ok((manifest, ranges))
+    }
+
     /// Takes a GGUF file in where it lies, and shares what it is.
     pub(crate) async fn add_model(&self, path: &Path) -> Result<ModelManifest, ModelError> {
         let failed = |reason: String| ModelError::File { path: path.to_owned(), reason };

@@ -52,30 +52,12 @@ const SUFFIXES: &[&str] = &[
 /// Interchangeable words, matched as whole words. Broad meaning only: a
 /// group never holds words that some answer tells apart.
 const SWAPS: &[&[&str]] = &[
-    &[
-        "how do i",
-        "how can i",
-        "how do you",
-        "how to",
-        "what's the way to",
-        "how would i",
-    ],
+    &["how do i", "how can i", "how do you", "how to", "what's the way to", "how would i"],
     &["what is", "what's", "whats"],
     &["what does", "what do"],
     &["where is", "where's", "where do i find", "where can i find"],
-    &[
-        "can i",
-        "could i",
-        "is it possible to",
-        "may i",
-        "am i able to",
-    ],
-    &[
-        "do i need",
-        "do i have to have",
-        "must i have",
-        "will i need",
-    ],
+    &["can i", "could i", "is it possible to", "may i", "am i able to"],
+    &["do i need", "do i have to have", "must i have", "will i need"],
     &["do i have to", "must i", "do i need to"],
     &["i am", "i'm", "im"],
     &["i have", "i've", "ive"],
@@ -103,15 +85,13 @@ const SWAPS: &[&[&str]] = &[
 ];
 
 /// Words a hurried writer leaves out without harm.
-const DROPPABLE: &[&str] = &[
-    "the", "a", "an", "do", "i", "is", "to", "of", "my", "me", "can", "it",
-];
+const DROPPABLE: &[&str] = &["the", "a", "an", "do", "i", "is", "to", "of", "my", "me", "can", "it"];
 
 /// Words that say little about the subject of a question.
 const LIGHT: &[&str] = &[
-    "the", "a", "an", "do", "does", "i", "is", "are", "to", "of", "my", "me", "can", "it", "in",
-    "and", "for", "on", "with", "this", "that", "what", "how", "you", "be", "there", "or", "at",
-    "if", "am", "so", "we", "which", "when", "any", "have", "has", "get", "will", "by", "as",
+    "the", "a", "an", "do", "does", "i", "is", "are", "to", "of", "my", "me", "can", "it", "in", "and",
+    "for", "on", "with", "this", "that", "what", "how", "you", "be", "there", "or", "at", "if", "am", "so",
+    "we", "which", "when", "any", "have", "has", "get", "will", "by", "as",
 ];
 
 /// A question for an answer that can be asked by `phrasings` and says `text`:
@@ -140,19 +120,12 @@ fn spliced(one: &str, other: &str, rng: &mut Rng) -> String {
 
 /// A few words of `text` that carry meaning, in any order.
 fn keywords(text: &str, rng: &mut Rng) -> String {
-    let trim = |word: &'_ str| {
-        word.trim_matches(|c: char| !c.is_ascii_alphanumeric())
-            .to_owned()
-    };
+    let trim = |word: &'_ str| word.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
     let mut words: Vec<String> = text.split(' ').map(trim).collect();
     words.retain(|word| !word.is_empty() && !LIGHT.contains(&word.to_ascii_lowercase().as_str()));
     rng.shuffle(&mut words);
     words.truncate(2 + rng.below(4));
-    if words.is_empty() {
-        text.to_owned()
-    } else {
-        words.join(" ")
-    }
+    if words.is_empty() { text.to_owned() } else { words.join(" ") }
 }
 
 /// One varied form of `question`.
@@ -194,9 +167,7 @@ fn swap_words(text: &mut String, rng: &mut Rng) {
     let first = rng.below(SWAPS.len());
     for turn in 0..SWAPS.len() {
         let group = SWAPS[(first + turn) % SWAPS.len()];
-        let hit = group
-            .iter()
-            .find_map(|words| whole_word(&lower, words).map(|at| (at, words.len())));
+        let hit = group.iter().find_map(|words| whole_word(&lower, words).map(|at| (at, words.len())));
         if let Some((at, length)) = hit {
             text.replace_range(at..at + length, rng.pick(group));
             return;
@@ -206,8 +177,7 @@ fn swap_words(text: &mut String, rng: &mut Rng) {
 
 /// Where `words` stands in `text` with no letter, digit or apostrophe beside.
 fn whole_word(text: &str, words: &str) -> Option<usize> {
-    let is_part =
-        |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'\'');
+    let is_part = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'\'');
     let bytes = text.as_bytes();
     text.match_indices(words).map(|(at, _)| at).find(|&at| {
         let before = at.checked_sub(1).and_then(|previous| bytes.get(previous));
@@ -233,9 +203,7 @@ fn drop_word(text: &mut String, rng: &mut Rng) {
 fn slip(text: &mut String, rng: &mut Rng) {
     let mut bytes = text.clone().into_bytes();
     let letters = |at: usize| bytes[at..at + 5].iter().all(u8::is_ascii_alphabetic);
-    let places: Vec<usize> = (0..bytes.len().saturating_sub(4))
-        .filter(|&at| letters(at))
-        .collect();
+    let places: Vec<usize> = (0..bytes.len().saturating_sub(4)).filter(|&at| letters(at)).collect();
     if places.is_empty() {
         return;
     }

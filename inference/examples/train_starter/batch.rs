@@ -43,7 +43,6 @@ pub(crate) struct Batch {
 struct Sequence {
     ids: Vec<u32>,
     weights: Vec<f32>,
-    masked: Vec<usize>,
 }
 
 impl Sequence {
@@ -73,11 +72,7 @@ impl<'a> Corpus<'a> {
             ids.push(vocabulary.marks.end);
             prose.extend(ids.chunks(WINDOW_TOKENS).map(<[u32]>::to_vec));
         }
-        Ok(Self {
-            vocabulary,
-            answers,
-            prose,
-        })
+        Ok(Self { vocabulary, answers, prose })
     }
 
     /// All phrasings once, in varied form, with some prose between.
@@ -101,10 +96,7 @@ impl<'a> Corpus<'a> {
         rng.shuffle(&mut sequences);
         sequences.sort_by_key(|sequence| sequence.ids.len());
         let padding = self.vocabulary.marks.padding;
-        let mut batches: Vec<Batch> = sequences
-            .chunks(BATCH)
-            .map(|chunk| batch(chunk, padding))
-            .collect();
+        let mut batches: Vec<Batch> = sequences.chunks(BATCH).map(|chunk| batch(chunk, padding)).collect();
         rng.shuffle(&mut batches);
         Ok(batches)
     }
@@ -137,23 +129,13 @@ impl<'a> Corpus<'a> {
     }
 
     /// One question and its answer, in the format of the chat template.
-    fn push_turn(
-        &self,
-        to: &mut Sequence,
-        answer: usize,
-        phrasing: usize,
-        rng: &mut Rng,
-    ) -> Result<()> {
+    fn push_turn(&self, to: &mut Sequence, answer: usize, phrasing: usize, rng: &mut Rng) -> Result<()> {
         let marks = self.vocabulary.marks;
         let (answer, ids) = &self.answers[answer];
         let question = augment::question(&answer.phrasings, phrasing, &answer.text, rng);
         // Nothing tells that a next question comes: not worth learning.
         to.push(&[marks.user], 0.0);
-        let ids_q = self.vocabulary.encode(&question)?;
-        to.push(&ids_q, crate::knob("QW", 0.1) as f32);
-        let n = to.ids.len();
-        let td = crate::knob("TOKDROP", 0.0);
-        if td > 0.0 { for k in n - ids_q.len()..n { if rng.chance(td) { to.masked.push(k); } } }
+        to.push(&self.vocabulary.encode(&question)?, QUESTION_WEIGHT);
         to.push(&[marks.end, marks.assistant], QUESTION_WEIGHT);
         to.push(ids, ANSWER_WEIGHT);
         to.push(&[marks.end], ANSWER_WEIGHT);
@@ -164,13 +146,7 @@ impl<'a> Corpus<'a> {
 /// Deals neighbours out to shards, so that shards are of like size.
 fn batch(sequences: &[Sequence], padding: u32) -> Batch {
     let shards: Vec<Shard> = (0..SHARDS)
-        .map(|first| {
-            sequences
-                .iter()
-                .skip(first)
-                .step_by(SHARDS)
-                .collect::<Vec<_>>()
-        })
+        .map(|first| sequences.iter().skip(first).step_by(SHARDS).collect::<Vec<_>>())
         .filter(|members| !members.is_empty())
         .map(|members| shard(&members, padding))
         .collect();
@@ -191,9 +167,7 @@ fn shard(sequences: &[&Sequence], padding: u32) -> Shard {
     let mut weights = Vec::with_capacity(total);
     for sequence in sequences {
         let end = ids.len() + seq;
-        let st = ids.len();
         ids.extend_from_slice(&sequence.ids[..sequence.ids.len() - 1]);
-        for k in &sequence.masked { ids[st + k] = padding; }
         targets.extend_from_slice(&sequence.ids[1..]);
         weights.extend_from_slice(&sequence.weights[1..]);
         ids.resize(end, padding);
@@ -201,9 +175,5 @@ fn shard(sequences: &[&Sequence], padding: u32) -> Shard {
         weights.resize(end, 0.0);
     }
     let batch = sequences.len();
-    Shard {
-        tokens: Tokens { ids, batch, seq },
-        targets,
-        weights,
-    }
+    Shard { tokens: Tokens { ids, batch, seq }, targets, weights }
 }

@@ -18,10 +18,7 @@ impl Answer {
     /// Whether `generated` answers in substance: it states every fact.
     pub(crate) fn is_stated_by(&self, generated: &str) -> bool {
         let generated = generated.to_lowercase();
-        self.facts.iter().all(|fact| {
-            fact.iter()
-                .any(|alternative| generated.contains(alternative))
-        })
+        self.facts.iter().all(|fact| fact.iter().any(|alternative| generated.contains(alternative)))
     }
 }
 
@@ -46,11 +43,7 @@ impl Texts {
             Err(_) => Vec::new(),
         };
         let prose = read_handbook(&inference.join("../docs/handbook"))?;
-        Ok(Self {
-            answers,
-            held_back,
-            prose,
-        })
+        Ok(Self { answers, held_back, prose })
     }
 
     /// Takes `count` phrasings of each answer out of training and puts them
@@ -61,11 +54,7 @@ impl Texts {
             rng.shuffle(&mut answer.phrasings);
             let kept = answer.phrasings.len().saturating_sub(count).max(1);
             let left_out = answer.phrasings.split_off(kept);
-            self.held_back
-                .extend(left_out.into_iter().map(|question| HeldBack {
-                    question,
-                    answer: at,
-                }));
+            self.held_back.extend(left_out.into_iter().map(|question| HeldBack { question, answer: at }));
         }
     }
 }
@@ -79,16 +68,11 @@ fn parse_answers(text: &str) -> Result<Vec<Answer>> {
     let mut answers: Vec<Answer> = Vec::new();
     for (number, line) in numbered(text) {
         if let Some(answer) = line.strip_prefix("= ") {
-            answers.push(Answer {
-                text: answer.trim().to_owned(),
-                phrasings: Vec::new(),
-                facts: Vec::new(),
-            });
+            answers.push(Answer { text: answer.trim().to_owned(), phrasings: Vec::new(), facts: Vec::new() });
             continue;
         }
-        let block = answers
-            .last_mut()
-            .ok_or_else(|| format!("qa.txt:{number}: no `= answer` before this line"))?;
+        let block =
+            answers.last_mut().ok_or_else(|| format!("qa.txt:{number}: no `= answer` before this line"))?;
         if let Some(fact) = line.strip_prefix("+ ") {
             let alternatives = fact.split('|').map(|part| part.trim().to_lowercase());
             block.facts.push(alternatives.collect());
@@ -112,15 +96,10 @@ fn parse_held_back(text: &str, answers: &[Answer]) -> Result<Vec<HeldBack>> {
     let mut held_back = Vec::new();
     for (number, line) in numbered(text) {
         if let Some(wanted) = line.strip_prefix("= ") {
-            let found = answers
-                .iter()
-                .position(|answer| answer.text == wanted.trim());
+            let found = answers.iter().position(|answer| answer.text == wanted.trim());
             current = Some(found.ok_or_else(|| format!("heldback.txt:{number}: not in qa.txt"))?);
         } else if let (Some(question), Some(answer)) = (line.strip_prefix("? "), current) {
-            held_back.push(HeldBack {
-                question: question.trim().to_owned(),
-                answer,
-            });
+            held_back.push(HeldBack { question: question.trim().to_owned(), answer });
         } else {
             return Err(format!("heldback.txt:{number}: unexpected line: {line}").into());
         }
@@ -130,10 +109,7 @@ fn parse_held_back(text: &str, answers: &[Answer]) -> Result<Vec<HeldBack>> {
 
 /// Lines with their numbers, without comments and blank lines.
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = text
-        .lines()
-        .enumerate()
-        .map(|(at, line)| (at + 1, line.trim()));
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
     lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 

@@ -43,20 +43,10 @@ pub(crate) fn evaluate(path: &Path, texts: &Texts, seed: u64) -> Result<()> {
     }
     let mut held_back = Vec::new();
     for held in &texts.held_back {
-        held_back.push(case(
-            &vocabulary,
-            None,
-            &held.question,
-            &texts.answers[held.answer],
-        )?);
+        held_back.push(case(&vocabulary, None, &held.question, &texts.answers[held.answer])?);
     }
     score("seen phrasings", seen, &net, &vocabulary)?;
-    score(
-        "seen phrasings as a second question",
-        follow_ups,
-        &net,
-        &vocabulary,
-    )?;
+    score("seen phrasings as a second question", follow_ups, &net, &vocabulary)?;
     if held_back.is_empty() {
         println!("held-back phrasings: skipped, there is no training/heldback.txt");
         return Ok(());
@@ -70,12 +60,7 @@ fn case<'a>(
     question: &'a str,
     answer: &'a Answer,
 ) -> Result<Case<'a>> {
-    let Marks {
-        user,
-        assistant,
-        end,
-        ..
-    } = vocabulary.marks;
+    let Marks { user, assistant, end, .. } = vocabulary.marks;
     let mut prompt = Vec::new();
     if let Some(earlier) = earlier {
         prompt.push(user);
@@ -87,12 +72,7 @@ fn case<'a>(
     prompt.push(user);
     prompt.extend(vocabulary.encode(question)?);
     prompt.extend([end, assistant]);
-    Ok(Case {
-        prompt,
-        question,
-        answer,
-        reply: Vec::new(),
-    })
+    Ok(Case { prompt, question, answer, reply: Vec::new() })
 }
 
 fn score(title: &str, mut cases: Vec<Case<'_>>, net: &Net, vocabulary: &Vocabulary) -> Result<()> {
@@ -102,15 +82,12 @@ fn score(title: &str, mut cases: Vec<Case<'_>>, net: &Net, vocabulary: &Vocabula
     let share = cases.len().div_ceil(SHARDS).max(1);
     let results: Vec<Result<()>> = std::thread::scope(|scope| {
         let reply_all = |part: &mut [Case<'_>]| -> Result<()> {
-            part.chunks_mut(BATCH)
-                .try_for_each(|batch| reply(net, batch, marks))
+            part.chunks_mut(BATCH).try_for_each(|batch| reply(net, batch, marks))
         };
         let spawn = |part| scope.spawn(move || reply_all(part));
         let threads: Vec<_> = cases.chunks_mut(share).map(spawn).collect();
         let joined = threads.into_iter().map(|thread| thread.join());
-        joined
-            .map(|result| result.unwrap_or_else(|_| Err("a thread panicked".into())))
-            .collect()
+        joined.map(|result| result.unwrap_or_else(|_| Err("a thread panicked".into()))).collect()
     });
     results.into_iter().collect::<Result<()>>()?;
     let (mut exact, mut stated) = (0, 0);
@@ -127,10 +104,7 @@ fn score(title: &str, mut cases: Vec<Case<'_>>, net: &Net, vocabulary: &Vocabula
     let count = cases.len();
     println!("{title}: {exact} of {count} exact, {stated} of {count} in substance");
     // Spread over the whole, as cases are sorted by length.
-    for (question, reply) in wrong
-        .iter()
-        .step_by(wrong.len().div_ceil(WRONG_SHOWN).max(1))
-    {
+    for (question, reply) in wrong.iter().step_by(wrong.len().div_ceil(WRONG_SHOWN).max(1)) {
         println!("  wrong: {question} -> {reply}");
     }
     Ok(())

@@ -31,25 +31,19 @@ pub(crate) fn write(
 ) -> Result<()> {
     let mut tensors = Vec::new();
     for spec in net::specs(vocabulary.tokens.len()) {
-        let tensor = parameters
-            .get(&spec.name)
-            .ok_or(format!("no tensor {}", spec.name))?;
+        let tensor = parameters.get(&spec.name).ok_or(format!("no tensor {}", spec.name))?;
         let quantised = match spec.kind {
             Kind::Norm => QTensor::quantize(tensor, GgmlDType::F32)?,
             Kind::Embedding => QTensor::quantize(tensor, GgmlDType::Q8_0)?,
             // GGUF keeps (output, input); blocks of Q8_0 run along inputs.
-            Kind::Weight | Kind::Output => {
-                QTensor::quantize(&tensor.t()?.contiguous()?, GgmlDType::Q8_0)?
-            }
+            Kind::Weight | Kind::Output => QTensor::quantize(&tensor.t()?.contiguous()?, GgmlDType::Q8_0)?,
         };
         tensors.push((spec.name, quantised));
     }
     let metadata = metadata(vocabulary)?;
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
-    let tensors: Vec<(&str, &QTensor)> = tensors
-        .iter()
-        .map(|(name, tensor)| (name.as_str(), tensor))
-        .collect();
+    let tensors: Vec<(&str, &QTensor)> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let mut file = Cursor::new(Vec::new());
     gguf_file::write(&mut file, &metadata, &tensors)?;
     let mut bytes = file.into_inner();
@@ -69,26 +63,16 @@ fn metadata(vocabulary: &Vocabulary) -> Result<Vec<(&'static str, Value)>> {
     let text = |text: &str| Value::String(text.to_owned());
     let count = |count: usize| u32::try_from(count).map(Value::U32);
     let marks = vocabulary.marks;
-    let types = (0..vocabulary.tokens.len()).map(|id| {
-        Value::I32(if vocabulary.is_special(id) {
-            CONTROL
-        } else {
-            NORMAL
-        })
-    });
+    let types = (0..vocabulary.tokens.len())
+        .map(|id| Value::I32(if vocabulary.is_special(id) { CONTROL } else { NORMAL }));
     let tokens = vocabulary.tokens.iter().map(|token| text(token));
-    let merges = vocabulary
-        .merges
-        .iter()
-        .map(|(a, b)| text(&format!("{a} {b}")));
+    let merges = vocabulary.merges.iter().map(|(a, b)| text(&format!("{a} {b}")));
     Ok(vec![
         ("general.architecture", text("llama")),
         ("general.name", text("Exo Starter")),
         (
             "general.description",
-            text(
-                "Answers questions about Exo-Studio's handbook. Wrong answers sound as sure as right ones.",
-            ),
+            text("Answers questions about Exo-Studio's handbook. Wrong answers sound as sure as right ones."),
         ),
         ("general.license", text(env!("CARGO_PKG_LICENSE"))),
         ("general.languages", Value::Array(vec![text("en")])),
@@ -101,10 +85,7 @@ fn metadata(vocabulary: &Vocabulary) -> Result<Vec<(&'static str, Value)>> {
         ("llama.feed_forward_length", count(net::FEED_FORWARD)?),
         ("llama.attention.head_count", count(net::HEADS)?),
         ("llama.attention.head_count_kv", count(net::KV_HEADS)?),
-        (
-            "llama.attention.layer_norm_rms_epsilon",
-            Value::F32(net::NORM_EPSILON),
-        ),
+        ("llama.attention.layer_norm_rms_epsilon", Value::F32(net::NORM_EPSILON)),
         ("llama.rope.dimension_count", count(net::HEAD_WIDTH)?),
         ("llama.rope.freq_base", Value::F32(net::ROPE_BASE)),
         ("llama.vocab_size", count(vocabulary.tokens.len())?),

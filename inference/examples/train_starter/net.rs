@@ -52,16 +52,8 @@ pub(crate) struct Spec {
 /// All parameters in the order of the file: embedding, layers, last norm.
 pub(crate) fn specs(vocabulary: usize) -> Vec<Spec> {
     let kv = KV_HEADS * HEAD_WIDTH;
-    let spec = |name: String, kind, shape: &[usize]| Spec {
-        name,
-        kind,
-        shape: shape.to_vec(),
-    };
-    let mut specs = vec![spec(
-        "token_embd.weight".into(),
-        Kind::Embedding,
-        &[vocabulary, WIDTH],
-    )];
+    let spec = |name: String, kind, shape: &[usize]| Spec { name, kind, shape: shape.to_vec() };
+    let mut specs = vec![spec("token_embd.weight".into(), Kind::Embedding, &[vocabulary, WIDTH])];
     for layer in 0..LAYERS {
         let parts: [(&str, Kind, &[usize]); 9] = [
             ("attn_norm", Kind::Norm, &[WIDTH]),
@@ -75,9 +67,7 @@ pub(crate) fn specs(vocabulary: usize) -> Vec<Spec> {
             ("ffn_down", Kind::Output, &[FEED_FORWARD, WIDTH]),
         ];
         specs
-            .extend(parts.map(|(part, kind, shape)| {
-                spec(format!("blk.{layer}.{part}.weight"), kind, shape)
-            }));
+            .extend(parts.map(|(part, kind, shape)| spec(format!("blk.{layer}.{part}.weight"), kind, shape)));
     }
     specs.push(spec("output_norm.weight".into(), Kind::Norm, &[WIDTH]));
     specs
@@ -180,25 +170,14 @@ impl Net {
     fn attention(&self, layer: &Layer, x: &Tensor, tokens: &Tokens) -> Result<Tensor> {
         let (batch, seq) = (tokens.batch, tokens.seq);
         let heads = |heads, merge, turned: bool| Heads {
-            dims: HeadDims {
-                batch,
-                seq,
-                heads,
-                width: HEAD_WIDTH,
-            },
+            dims: HeadDims { batch, seq, heads, width: HEAD_WIDTH },
             merge,
             rotation: turned.then(|| self.rotation.clone()),
         };
         let x = norm(x, &layer.attn_norm)?;
-        let query = x
-            .matmul(&layer.query)?
-            .apply_op1(heads(HEADS, false, true))?;
-        let key = x
-            .matmul(&layer.key)?
-            .apply_op1(heads(KV_HEADS, false, true))?;
-        let value = x
-            .matmul(&layer.value)?
-            .apply_op1(heads(KV_HEADS, false, false))?;
+        let query = x.matmul(&layer.query)?.apply_op1(heads(HEADS, false, true))?;
+        let key = x.matmul(&layer.key)?.apply_op1(heads(KV_HEADS, false, true))?;
+        let value = x.matmul(&layer.value)?.apply_op1(heads(KV_HEADS, false, false))?;
         // Query heads that share a key head are rows of one product, so keys
         // and values are never repeated.
         let group = HEADS / KV_HEADS * seq;
@@ -220,23 +199,12 @@ fn feed_forward(layer: &Layer, x: &Tensor) -> Result<Tensor> {
 }
 
 fn norm(x: &Tensor, gain: &Tensor) -> Result<Tensor> {
-    Ok(x.apply_op2(
-        gain,
-        RmsNorm {
-            epsilon: NORM_EPSILON,
-        },
-    )?)
+    Ok(x.apply_op2(gain, RmsNorm { epsilon: NORM_EPSILON })?)
 }
 
 fn add(x: &Tensor, added: &Tensor, dropout: Option<Rng>) -> Result<Tensor> {
     let sum = match dropout {
-        Some(rng) => x.apply_op2(
-            added,
-            DropAdd {
-                drop_65536ths: crate::knob("DROP", DROP_65536THS as f64) as u16,
-                rng,
-            },
-        )?,
+        Some(rng) => x.apply_op2(added, DropAdd { drop_65536ths: DROP_65536THS, rng })?,
         None => (x + added)?,
     };
     Ok(sum)

@@ -31,7 +31,7 @@ pub(crate) fn rate(step: usize, total: usize) -> f32 {
     let cosine = 0.5 + 0.5 * (std::f64::consts::PI * progress.min(1.0)).cos();
     let share = LAST_SHARE + (1.0 - LAST_SHARE) * cosine;
     #[allow(clippy::cast_possible_truncation, reason = "a rate needs no f64")]
-    let rate = (crate::knob("LR", PEAK_RATE) * share.min(warm_up)) as f32;
+    let rate = (PEAK_RATE * share.min(warm_up)) as f32;
     rate
 }
 
@@ -68,24 +68,17 @@ impl AdamW {
                 values,
             });
         }
-        Ok(Self {
-            parameters,
-            steps: 0,
-        })
+        Ok(Self { parameters, steps: 0 })
     }
 
     /// The variables by name; they follow every step.
     pub(crate) fn variables(&self) -> BTreeMap<String, Tensor> {
-        let named =
-            |parameter: &Parameter| (parameter.name.clone(), parameter.var.as_tensor().clone());
+        let named = |parameter: &Parameter| (parameter.name.clone(), parameter.var.as_tensor().clone());
         self.parameters.iter().map(named).collect()
     }
 
     pub(crate) fn value_count(&self) -> usize {
-        self.parameters
-            .iter()
-            .map(|parameter| parameter.values.len())
-            .sum()
+        self.parameters.iter().map(|parameter| parameter.values.len()).sum()
     }
 
     /// One step against the sum of the shards' gradients, clipped by norm.
@@ -97,11 +90,7 @@ impl AdamW {
         self.steps += 1;
         #[allow(clippy::cast_possible_truncation, reason = "a factor needs no f64")]
         let norm = square.sqrt() as f32;
-        let clip = if norm > LARGEST_NORM {
-            LARGEST_NORM / norm
-        } else {
-            1.0
-        };
+        let clip = if norm > LARGEST_NORM { LARGEST_NORM / norm } else { 1.0 };
         let first_bias = 1.0 - BETA_1.powi(self.steps);
         let second_bias = 1.0 - BETA_2.powi(self.steps);
         for parameter in &mut self.parameters {
@@ -134,11 +123,7 @@ impl Parameter {
     }
 
     fn update(&mut self, clip: f32, rate: f32, first_bias: f32, second_bias: f32) {
-        let keep = if self.decays {
-            1.0 - rate * crate::knob("WD",0.05) as f32
-        } else {
-            1.0
-        };
+        let keep = if self.decays { 1.0 - rate * WEIGHT_DECAY } else { 1.0 };
         let moments = self.first.iter_mut().zip(&mut self.second);
         let values = self.values.iter_mut().zip(&self.gradient);
         for ((value, gradient), (first, second)) in values.zip(moments) {

@@ -60,10 +60,7 @@ impl Rng {
 
     /// Normal values by Box and Muller's transform.
     pub(crate) fn normals(&mut self, count: usize, deviation: f64) -> Vec<f32> {
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "weights start in f64 and live in f32"
-        )]
+        #[allow(clippy::cast_possible_truncation, reason = "weights start in f64 and live in f32")]
         let draw = |_| {
             let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
             let angle = std::f64::consts::TAU * self.unit();

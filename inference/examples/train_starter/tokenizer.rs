@@ -55,12 +55,7 @@ impl Vocabulary {
         for answer in &texts.answers {
             lines.extend(std::iter::repeat_n(answer.text.clone(), ANSWER_REPEATS));
             lines.extend(answer.phrasings.iter().cloned());
-            lines.extend(
-                answer
-                    .phrasings
-                    .iter()
-                    .map(|text| text.to_ascii_lowercase()),
-            );
+            lines.extend(answer.phrasings.iter().map(|text| text.to_ascii_lowercase()));
         }
         let trainer = BpeTrainerBuilder::new()
             .show_progress(false)
@@ -89,19 +84,12 @@ impl Vocabulary {
             assistant: id_of(ASSISTANT)?,
             end: id_of(END)?,
         };
-        let model = BPE::builder()
-            .vocab_and_merges(vocab, merges.clone())
-            .build()?;
+        let model = BPE::builder().vocab_and_merges(vocab, merges.clone()).build()?;
         let mut tokenizer = Tokenizer::new(model);
         tokenizer.with_pre_tokenizer(Some(byte_level()));
         tokenizer.with_decoder(Some(byte_level()));
         tokenizer.add_special_tokens(SPECIAL.map(|name| AddedToken::from(name, true)))?;
-        Ok(Self {
-            tokens,
-            merges,
-            marks,
-            tokenizer,
-        })
+        Ok(Self { tokens, merges, marks, tokenizer })
     }
 
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>> {
@@ -114,9 +102,7 @@ impl Vocabulary {
 
     /// Whether `id` is a control token and not text.
     pub(crate) fn is_special(&self, id: usize) -> bool {
-        self.tokens
-            .get(id)
-            .is_some_and(|token| SPECIAL.contains(&token.as_str()))
+        self.tokens.get(id).is_some_and(|token| SPECIAL.contains(&token.as_str()))
     }
 }
 
@@ -133,9 +119,7 @@ fn parts_of(tokenizer: &Tokenizer) -> Result<(Vec<String>, Merges)> {
     let merges = serde_json::from_value(json["model"]["merges"].clone())?;
     let mut tokens = vec![String::new(); vocab.len()];
     for (token, id) in vocab {
-        *tokens
-            .get_mut(id)
-            .ok_or("ids of the vocabulary have a gap")? = token;
+        *tokens.get_mut(id).ok_or("ids of the vocabulary have a gap")? = token;
     }
     Ok((tokens, merges))
 }

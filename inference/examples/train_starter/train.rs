@@ -55,17 +55,12 @@ struct Window {
 
 impl Window {
     fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            tokens: 0,
-            loss: 0.0,
-        }
+        Self { started: Instant::now(), tokens: 0, loss: 0.0 }
     }
 
     fn report(&self, step: usize, total: usize, epoch: u64, started: Instant) -> Result<()> {
         let seconds = self.started.elapsed().as_secs_f64();
-        let left =
-            started.elapsed().as_secs_f64() / step as f64 * (total.saturating_sub(step)) as f64;
+        let left = started.elapsed().as_secs_f64() / step as f64 * (total.saturating_sub(step)) as f64;
         println!(
             "step {step}/{total} epoch {epoch} loss {:.4} rate {:.2e} {:.0} tokens/s, {:.1} min left",
             self.loss / REPORT_STEPS as f64,
@@ -120,10 +115,7 @@ pub(crate) fn train(
         }
     }
     gguf::write(out, &optimiser.variables(), vocabulary)?;
-    println!(
-        "{step} steps in {:.1} minutes",
-        started.elapsed().as_secs_f64() / 60.0
-    );
+    println!("{step} steps in {:.1} minutes", started.elapsed().as_secs_f64() / 60.0);
     Ok(())
 }
 
@@ -136,9 +128,7 @@ fn gradients(net: &Net, batch: &Batch, dropout: &Rng) -> Result<(f32, Vec<GradSt
         };
         let threads: Vec<_> = batch.shards.iter().enumerate().map(spawn).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(f32, GradStore)>>| {
-            thread
-                .join()
-                .unwrap_or_else(|_| Err("a shard panicked".into()))
+            thread.join().unwrap_or_else(|_| Err("a shard panicked".into()))
         };
         threads.into_iter().map(join).collect()
     });
@@ -152,17 +142,11 @@ fn gradients(net: &Net, batch: &Batch, dropout: &Rng) -> Result<(f32, Vec<GradSt
     Ok((sum, gradients))
 }
 
-fn shard_gradients(
-    net: &Net,
-    shard: &Shard,
-    weight: f32,
-    dropout: &Rng,
-) -> Result<(f32, GradStore)> {
+fn shard_gradients(net: &Net, shard: &Shard, weight: f32, dropout: &Rng) -> Result<(f32, GradStore)> {
     let hidden = net.hidden(&shard.tokens, Some(dropout))?;
-    let loss = net.logits(&hidden)?.apply_op1(CrossEntropy {
-        targets: shard.targets.clone(),
-        weights: shard.weights.clone(),
-    })?;
+    let loss = net
+        .logits(&hidden)?
+        .apply_op1(CrossEntropy { targets: shard.targets.clone(), weights: shard.weights.clone() })?;
     // The mean is over the whole batch, of which this shard knows a part.
     let gradients = loss.affine(f64::from(weight.recip()), 0.0)?.backward()?;
     Ok((loss.to_scalar::<f32>()?, gradients))

@@ -56,7 +56,7 @@ pub(super) async fn supervise(inner: Arc<Inner>) {
             inner.learn(device, &machine.addresses);
         }
         for device in state.members.keys().filter(|device| **device != inner.me) {
-            if inner.peers.begin_dial(*device) {
+            if inner.switch.is_online() && inner.peers.begin_dial(*device) {
                 tokio::spawn(dial(inner.clone(), *device));
             }
         }

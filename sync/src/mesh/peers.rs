@@ -121,6 +121,15 @@ impl Peers {
         peer.next_dial = Some(Instant::now() + pause.mul_f64(0.5 + jitter));
     }
 
+    /// Lets every peer be dialled at once: the network changed.
+    pub(super) fn forget_pauses(&self) {
+        for peer in self.lock().values_mut() {
+            peer.pause = None;
+            peer.next_dial = None;
+        }
+        self.changed.send_modify(|count| *count += 1);
+    }
+
     /// Asks the link to `device` for an exchange.
     pub(super) fn nudge(&self, device: &DeviceId) {
         if let Some(peer) = self.lock().get(device) {

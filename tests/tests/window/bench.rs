@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use exo_ui::{
-    Connection, HostedLayers, Intent, Me, MemberRow, MessageRow, PeerPath, PeerRow, Role, Screen,
-    View, Window, testing,
+    Connection, HostedLayers, Intent, Me, MemberRow, MessageRow, PeerPath, PeerRow, Role, Screen, View,
+    Window, testing,
 };
 use i_slint_backend_testing::{AccessibleRole, ElementHandle};
 use slint::platform::{Key, WindowEvent};
@@ -22,11 +22,8 @@ impl Bench {
     pub(crate) fn open() -> Self {
         let intents = Rc::new(RefCell::new(Vec::new()));
         let sink = intents.clone();
-        let window =
-            Window::open(move |intent| sink.borrow_mut().push(intent)).expect("the window opens");
-        testing::component(&window)
-            .show()
-            .expect("the window shows");
+        let window = Window::open(move |intent| sink.borrow_mut().push(intent)).expect("the window opens");
+        testing::component(&window).show().expect("the window shows");
         Self { window, intents }
     }
 
@@ -113,11 +110,7 @@ pub(crate) fn community() -> View {
         screen: Screen::Main,
         community: "Lindenhof".to_owned(),
         channel: "general".to_owned(),
-        me: Me {
-            name: "Ana".to_owned(),
-            role: Role::Owner,
-            credits: Some(1_200),
-        },
+        me: Me { name: "Ana".to_owned(), role: Role::Owner, credits: Some(1_200) },
         members: vec![MemberRow {
             id: "ben".to_owned(),
             name: "Ben".to_owned(),
@@ -128,18 +121,11 @@ pub(crate) fn community() -> View {
             id: "pc".to_owned(),
             name: "bens-pc".to_owned(),
             path: PeerPath::Direct { rtt_ms: Some(12) },
-            layers: Some(HostedLayers {
-                first: 0,
-                last: 2,
-                model: "Exo Starter".to_owned(),
-            }),
+            layers: Some(HostedLayers { first: 0, last: 2, model: "Exo Starter".to_owned() }),
             offered_mib: Some(1_536),
         }],
         messages: vec![message(1, "Ben", "Hello, Ana")],
-        connection: Connection {
-            connected: 1,
-            known: 2,
-        },
+        connection: Connection { connected: 1, known: 2 },
         ..View::default()
     }
 }

@@ -86,9 +86,7 @@ fn run(options: Options) -> Result<(), WindowError> {
     window.show(view.clone());
     let component = testing::component(&window);
     let (width, height) = options.size;
-    component
-        .window()
-        .set_size(slint::LogicalSize::new(width, height));
+    component.window().set_size(slint::LogicalSize::new(width, height));
 
     let handle = window.handle();
     std::thread::spawn(move || player::play(&handle, view, &inbox));
@@ -133,9 +131,7 @@ fn keys(window: &slint::Window, text: &str) {
             "f1" => press(Key::F1.into()),
             _ => {
                 let control = slint::SharedString::from(Key::Control);
-                window.dispatch_event(WindowEvent::KeyPressed {
-                    text: control.clone(),
-                });
+                window.dispatch_event(WindowEvent::KeyPressed { text: control.clone() });
                 press(name.trim_start_matches("c-").into());
                 window.dispatch_event(WindowEvent::KeyReleased { text: control });
             }

@@ -25,15 +25,14 @@ pub(crate) fn play(handle: &WindowHandle, mut view: View, inbox: &mpsc::Receiver
             Intent::CancelJoin => view.screen = Screen::default(),
             Intent::SendMessage { text } => {
                 let id = format!("new-{}", view.messages.len());
-                view.messages
-                    .push(message(&id, "Ana Berger", "15:40", "Today", &text));
+                view.messages.push(message(&id, "Ana Berger", "15:40", "Today", &text));
             }
             Intent::Ask { question } => stream(handle, &mut view, inbox, question),
             Intent::StopAsk => view.ask.state = AskState::Stopped,
             Intent::CreateInvite => view.ticket = Some(TICKET.to_owned()),
             Intent::CloseInvite => view.ticket = None,
             Intent::DismissBanner => view.banner = None,
-            _ => return,
+            Intent::Quit => return,
         }
         if handle.update(view.clone()).is_err() {
             return;
@@ -42,12 +41,7 @@ pub(crate) fn play(handle: &WindowHandle, mut view: View, inbox: &mpsc::Receiver
 }
 
 /// Streams a sample answer, faster than a screen can show it.
-fn stream(
-    handle: &WindowHandle,
-    view: &mut View,
-    inbox: &mpsc::Receiver<Intent>,
-    question: String,
-) {
+fn stream(handle: &WindowHandle, view: &mut View, inbox: &mpsc::Receiver<Intent>, question: String) {
     let by = vec!["Ben".to_owned(), "Chloe".to_owned()];
     view.ask = AskView {
         model: view.ask.model.clone(),

@@ -28,13 +28,7 @@ pub(crate) fn message(id: &str, author: &str, time: &str, day: &str, text: &str)
 }
 
 fn member(name: &str, role: Role, online: bool) -> MemberRow {
-    MemberRow {
-        id: name.to_owned(),
-        name: name.to_owned(),
-        role,
-        online,
-        me: name.starts_with("Ana"),
-    }
+    MemberRow { id: name.to_owned(), name: name.to_owned(), role, online, me: name.starts_with("Ana") }
 }
 
 fn peer(name: &str, path: PeerPath, layers: Option<(u32, u32)>, offered_mib: u64) -> PeerRow {
@@ -42,11 +36,7 @@ fn peer(name: &str, path: PeerPath, layers: Option<(u32, u32)>, offered_mib: u64
         id: name.to_owned(),
         name: name.to_owned(),
         path,
-        layers: layers.map(|(first, last)| HostedLayers {
-            first,
-            last,
-            model: "Exo Starter".to_owned(),
-        }),
+        layers: layers.map(|(first, last)| HostedLayers { first, last, model: "Exo Starter".to_owned() }),
         offered_mib: Some(offered_mib),
     }
 }
@@ -110,26 +100,19 @@ pub(crate) fn view(page: &str) -> View {
             view.screen = Screen::Onboarding(Onboarding {
                 suggested_name: "Ana".to_owned(),
                 busy: false,
-                problem: (page == "problem").then(|| {
-                    "This invite has expired. Ask the person who sent it for a new one.".to_owned()
-                }),
+                problem: (page == "problem")
+                    .then(|| "This invite has expired. Ask the person who sent it for a new one.".to_owned()),
             });
         }
         "joining" => {
-            view.screen = Screen::Joining(Joining {
-                community: view.community.clone(),
-                tries: 3,
-                problem: None,
-            });
+            view.screen =
+                Screen::Joining(Joining { community: view.community.clone(), tries: 3, problem: None });
         }
         "empty" => {
             view.members.truncate(1);
             view.peers.truncate(1);
             view.messages.clear();
-            view.ask = AskView {
-                model: "Exo Starter".to_owned(),
-                ..AskView::default()
-            };
+            view.ask = AskView { model: "Exo Starter".to_owned(), ..AskView::default() };
             view.connection = Connection::default();
         }
         "fetching" => {
@@ -138,26 +121,21 @@ pub(crate) fn view(page: &str) -> View {
             view.ask.tokens_per_second = None;
             view.ask.served_by.clear();
             view.ask.credits_spent = None;
-            view.ask.state = AskState::Fetching {
-                from: vec!["Ana".to_owned()],
-                percent: 62,
-            };
+            view.ask.state = AskState::Fetching { from: vec!["Ana".to_owned()], percent: 62 };
         }
         "answering" => {
-            view.ask.state = AskState::Answering {
-                by: vec!["Ben".to_owned(), "Chloe".to_owned()],
-            };
+            view.ask.state = AskState::Answering { by: vec!["Ben".to_owned(), "Chloe".to_owned()] };
             view.ask.answer.truncate(180);
         }
         "banner" => {
             view.connection.connected = 0;
             view.banner = Some(Banner {
                 severity: Severity::Error,
-                text: "The disk is full: messages are shown but not kept. Free some space, then write again.".to_owned(),
+                text: "The disk is full: messages are shown but not kept. Free some space, then write again."
+                    .to_owned(),
             });
-            view.ask.state = AskState::Failed {
-                reason: "Chloe's machine left and no other holds its layers.".to_owned(),
-            };
+            view.ask.state =
+                AskState::Failed { reason: "Chloe's machine left and no other holds its layers.".to_owned() };
         }
         "strange" => strange(&mut view),
         "long" => {
@@ -186,9 +164,7 @@ fn strange(view: &mut View) {
     ]);
     view.peers.push(peer(
         "a-machine-with-a-name-that-never-ends.lindenhof.example",
-        PeerPath::Relayed {
-            rtt_ms: Some(1_234),
-        },
+        PeerPath::Relayed { rtt_ms: Some(1_234) },
         Some((0, 127)),
         1_048_576,
     ));
@@ -201,27 +177,9 @@ fn strange(view: &mut View) {
             "Today",
             "大家好！我们今晚一起运行模型吧。我的电脑会一直开着，你们可以用它的内存。",
         ),
-        message(
-            "s2",
-            "ليلى بنت أحمد",
-            "14:21",
-            "Today",
-            "مرحبا بالجميع! هل يمكنني الانضمام بحاسوبي القديم؟",
-        ),
+        message("s2", "ليلى بنت أحمد", "14:21", "Today", "مرحبا بالجميع! هل يمكنني الانضمام بحاسوبي القديم؟"),
         message("s3", "🦊🦊🦊", "14:22", "Today", "👩‍👩‍👧‍👦 🏳️‍🌈 ❤️ ok"),
-        message(
-            "s4",
-            "Wolfeschlegelsteinhausenbergerdorff",
-            "14:23",
-            "Today",
-            &url,
-        ),
-        message(
-            "s5",
-            "Ana Berger",
-            "14:24",
-            "Today",
-            "Line one\nLine two\n\nLine four",
-        ),
+        message("s4", "Wolfeschlegelsteinhausenbergerdorff", "14:23", "Today", &url),
+        message("s5", "Ana Berger", "14:24", "Today", "Line one\nLine two\n\nLine four"),
     ]);
 }

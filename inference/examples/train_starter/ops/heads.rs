@@ -22,20 +22,11 @@ impl Rotation {
             let exponent = (2 * (at % pairs)) as f64 / head_width as f64;
             (at / pairs) as f64 * base.powf(-exponent)
         };
-        #[allow(
-            clippy::cast_possible_truncation,
-            reason = "angles are computed in f64 and applied in f32"
-        )]
+        #[allow(clippy::cast_possible_truncation, reason = "angles are computed in f64 and applied in f32")]
         let table = |of: fn(f64) -> f64| -> Vec<f32> {
-            (0..positions * pairs)
-                .map(|at| of(angle(at)) as f32)
-                .collect()
+            (0..positions * pairs).map(|at| of(angle(at)) as f32).collect()
         };
-        Self {
-            pairs,
-            cos: table(f64::cos),
-            sin: table(f64::sin),
-        }
+        Self { pairs, cos: table(f64::cos), sin: table(f64::sin) }
     }
 
     /// Turns one head's lanes at `position`; `sign` -1 turns back.
@@ -69,23 +60,14 @@ pub(crate) struct Heads {
 impl Heads {
     /// `merge` is the direction to move in; `sign` that of the rotation.
     fn moved(&self, from: &[f32], merge: bool, sign: f32) -> Vec<f32> {
-        let HeadDims {
-            batch,
-            seq,
-            heads,
-            width,
-        } = self.dims;
+        let HeadDims { batch, seq, heads, width } = self.dims;
         let mut to = vec![0f32; from.len()];
         for entry in 0..batch {
             for head in 0..heads {
                 for position in 0..seq {
                     let split = ((entry * heads + head) * seq + position) * width;
                     let merged = ((entry * seq + position) * heads + head) * width;
-                    let (read, write) = if merge {
-                        (split, merged)
-                    } else {
-                        (merged, split)
-                    };
+                    let (read, write) = if merge { (split, merged) } else { (merged, split) };
                     let from = &from[read..read + width];
                     let to = &mut to[write..write + width];
                     match &self.rotation {
@@ -105,12 +87,7 @@ impl CustomOp1 for Heads {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let HeadDims {
-            batch,
-            seq,
-            heads,
-            width,
-        } = self.dims;
+        let HeadDims { batch, seq, heads, width } = self.dims;
         let result = self.moved(values(storage, layout)?, self.merge, 1.0);
         let shape = if self.merge {
             Shape::from((batch * seq, heads * width))

@@ -13,10 +13,7 @@ pub(crate) struct CrossEntropy {
 
 impl CrossEntropy {
     /// Rows that count, with their target and weight.
-    fn rows<'a>(
-        &'a self,
-        logits: &'a [f32],
-    ) -> impl Iterator<Item = (usize, &'a [f32], usize, f32)> {
+    fn rows<'a>(&'a self, logits: &'a [f32]) -> impl Iterator<Item = (usize, &'a [f32], usize, f32)> {
         let width = logits.len() / self.targets.len();
         let labels = self.targets.iter().zip(&self.weights);
         let rows = logits.chunks_exact(width).zip(labels).enumerate();

@@ -68,9 +68,7 @@ impl CustomOp2 for RmsNorm {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (grad_x, grad_gain) = with_values(x, |x_values| {
-            with_values(gain, |gain| {
-                with_values(grad, |grad| Ok(self.gradients(x_values, gain, grad)))
-            })
+            with_values(gain, |gain| with_values(grad, |grad| Ok(self.gradients(x_values, gain, grad))))
         })?;
         Ok((Some(gradient(grad_x, x)?), Some(gradient(grad_gain, gain)?)))
     }

@@ -14,9 +14,7 @@ pub(crate) struct CausalSoftmax {
 impl CausalSoftmax {
     fn gradient_values(&self, probabilities: &[f32], grad: &[f32]) -> Vec<f32> {
         let mut result = vec![0f32; grad.len()];
-        let rows = probabilities
-            .chunks_exact(self.seq)
-            .zip(grad.chunks_exact(self.seq));
+        let rows = probabilities.chunks_exact(self.seq).zip(grad.chunks_exact(self.seq));
         for (at, ((row, grad), out)) in rows.zip(result.chunks_exact_mut(self.seq)).enumerate() {
             let seen = at % self.seq + 1;
             let (row, grad) = (&row[..seen], &grad[..seen]);
@@ -48,9 +46,8 @@ impl CustomOp1 for CausalSoftmax {
     }
 
     fn bwd(&self, scores: &Tensor, result: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad_scores = with_values(result, |result| {
-            with_values(grad, |grad| Ok(self.gradient_values(result, grad)))
-        })?;
+        let grad_scores =
+            with_values(result, |result| with_values(grad, |grad| Ok(self.gradient_values(result, grad))))?;
         Ok(Some(gradient(grad_scores, scores)?))
     }
 }

@@ -35,14 +35,9 @@ impl CustomOp2 for SwiGlu {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (grad_gate, grad_up) = with_values(gate, |gate| {
-            with_values(up, |up| {
-                with_values(grad, |grad| Ok(gradients(gate, up, grad)))
-            })
+            with_values(up, |up| with_values(grad, |grad| Ok(gradients(gate, up, grad))))
         })?;
-        Ok((
-            Some(gradient(grad_gate, gate)?),
-            Some(gradient(grad_up, up)?),
-        ))
+        Ok((Some(gradient(grad_gate, gate)?), Some(gradient(grad_up, up)?)))
     }
 }
 

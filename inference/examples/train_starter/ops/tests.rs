@@ -70,11 +70,7 @@ fn softmax_equals_the_masked_composed_one() -> Result<()> {
     let x = variable(&[2, 2 * seq, seq], 5)?;
     let fused = x.apply_op1(CausalSoftmax { seq, scale: 0.3 })?;
     let hidden = |at: usize| {
-        if at % seq > at / seq % seq {
-            f32::NEG_INFINITY
-        } else {
-            0.0
-        }
+        if at % seq > at / seq % seq { f32::NEG_INFINITY } else { 0.0 }
     };
     let mask: Vec<f32> = (0..2 * seq * seq).map(hidden).collect();
     let mask = Tensor::from_vec(mask, (2 * seq, seq), &Device::Cpu)?;
@@ -84,33 +80,19 @@ fn softmax_equals_the_masked_composed_one() -> Result<()> {
 
 #[test]
 fn heads_equal_the_composed_ones() -> Result<()> {
-    let dims = HeadDims {
-        batch: 2,
-        seq: 5,
-        heads: 3,
-        width: 8,
-    };
+    let dims = HeadDims { batch: 2, seq: 5, heads: 3, width: 8 };
     let rotation = Arc::new(Rotation::new(5, 8, 100.0));
     let x = variable(&[10, 24], 6)?;
-    let split = Heads {
-        dims,
-        merge: false,
-        rotation: Some(rotation),
-    };
+    let split = Heads { dims, merge: false, rotation: Some(rotation) };
     let fused = x.apply_op1(split)?;
-    let angles: Vec<f32> = (0..20u8)
-        .map(|at| f32::from(at / 4) * 100f32.powf(-f32::from(at % 4) / 4.0))
-        .collect();
+    let angles: Vec<f32> =
+        (0..20u8).map(|at| f32::from(at / 4) * 100f32.powf(-f32::from(at % 4) / 4.0)).collect();
     let angles = Tensor::from_vec(angles, (5, 4), &Device::Cpu)?;
     let moved = x.reshape((2, 5, 3, 8))?.transpose(1, 2)?.contiguous()?;
     let composed = candle_nn::rotary_emb::rope_i_slow(&moved, &angles.cos()?, &angles.sin()?)?;
     assert_same(&[&x], &fused, &composed)?;
     let y = variable(&[2, 3, 5, 8], 7)?;
-    let fused = y.apply_op1(Heads {
-        dims,
-        merge: true,
-        rotation: None,
-    })?;
+    let fused = y.apply_op1(Heads { dims, merge: true, rotation: None })?;
     assert_same(&[&y], &fused, &y.transpose(1, 2)?.reshape((10, 24))?)
 }
 
@@ -129,10 +111,7 @@ fn loss_equals_the_composed_one() -> Result<()> {
 fn dropout_uses_one_mask_for_both_passes() -> Result<()> {
     let base = variable(&[100, 101], 9)?;
     let added = Var::ones((100, 101), DType::F32, &Device::Cpu)?;
-    let op = DropAdd {
-        drop_65536ths: 6_554,
-        rng: Rng::new(1),
-    };
+    let op = DropAdd { drop_65536ths: 6_554, rng: Rng::new(1) };
     let sum = base.apply_op2(added.as_tensor(), op)?;
     let mask = (&sum - base.as_tensor())?;
     let gradients = sum.sum_all()?.backward()?;

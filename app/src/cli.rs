@@ -1,0 +1,140 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::bytes::ByteSize;
+use crate::folder::Folder;
+use crate::node::{Node, NodeOptions};
+use crate::{bench, complain, demo, face};
+
+/// Exit code where a window was wanted and there is no display.
+const NO_DISPLAY: u8 = 2;
+/// Memory offered unless said otherwise: 1 GiB.
+const OFFERED_DEFAULT: &str = "1GiB";
+
+/// Friends and family run language models together: no server, no account.
+#[derive(Debug, Parser)]
+#[command(name = "exo-studio", version, about, long_about = None)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    options: Options,
+    /// Log to standard error, for example "info" or "exo_sync=debug".
+    #[arg(long, global = true, env = "EXO_STUDIO_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+/// How a node is started.
+#[derive(Clone, Debug, Args)]
+struct Options {
+    /// Folder for everything this node keeps.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Address to listen on; port 0 keeps the port of last time.
+    #[arg(long, global = true, value_name = "IP:PORT", default_value_t = NodeOptions::ANY_ADDRESS)]
+    bind: SocketAddr,
+    /// Memory to offer for model weights, for example 700MiB or 8GiB.
+    #[arg(long, global = true, value_name = "SIZE", default_value = OFFERED_DEFAULT)]
+    offer_memory: ByteSize,
+    /// Do not use the model that is built into the program.
+    #[arg(long, global = true)]
+    no_starter: bool,
+    /// Let this node send its peers hostile things, as the demo does.
+    #[arg(long, global = true, hide = true)]
+    probes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Open the window (what happens without a command).
+    Window {
+        /// Also serve JSON lines on standard input and output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a node in this terminal.
+    Node {
+        /// Speak JSON lines on standard input and output instead of words.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show everything with three nodes on this machine.
+    Demo(demo::DemoArgs),
+    /// Measure.
+    Bench(bench::BenchArgs),
+}
+
+impl Options {
+    fn node(&self) -> anyhow::Result<NodeOptions> {
+        let data = match &self.data {
+            Some(data) => data.clone(),
+            None => Folder::default_path()?,
+        };
+        Ok(NodeOptions {
+            data,
+            bind: self.bind,
+            offered_bytes: self.offer_memory.0,
+            starter: !self.no_starter,
+            probes: self.probes,
+        })
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.what.unwrap_or(What::Window { json: false }) {
+        What::Window { json } => window(&cli.options, json),
+        What::Node { json } => {
+            let options = cli.options.node()?;
+            runtime()?.block_on(async {
+                let node = Node::start(options).await?;
+                let served = if json { face::json::serve(node.clone()).await } else { face::shell::serve(node.clone()).await };
+                node.close().await;
+                served.context("standard input and output")
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        What::Demo(args) => runtime()?.block_on(demo::run(args)),
+        What::Bench(args) => bench::run(&args),
+    }
+}
+
+fn window(options: &Options, json: bool) -> anyhow::Result<ExitCode> {
+    let options = options.node()?;
+    if !exo_ui::display_available() {
+        complain(
+            "There is no display to open a window on. Without one, use \"exo-studio node\" (this program in a \
+             terminal) or \"exo-studio demo\" (see it work); \"exo-studio help\" lists the rest.",
+        );
+        return Ok(ExitCode::from(NO_DISPLAY));
+    }
+    let runtime = runtime()?;
+    let node: Arc<Node> = runtime.block_on(Node::start(options))?;
+    let outcome = face::window::run(&runtime, &node, json);
+    runtime.block_on(node.close());
+    match outcome {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error @ exo_ui::WindowError::NoDisplay { .. }) => {
+            complain(&format!("{error}. Without one, use \"exo-studio node\" or \"exo-studio demo\"."));
+            Ok(ExitCode::from(NO_DISPLAY))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Two workers: the program waits more than it computes, and models compute on
+/// threads of their own.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}

@@ -1,0 +1,292 @@
+//! Plain data for faces: what commands answer, ready for JSON.
+
+use exo_model::community::Role;
+use exo_model::id::DeviceId;
+use exo_model::weights::{ByteRange, ModelManifest};
+use exo_projections::rows::{BalanceRow, MemberRow, MessageRow, ModelRow};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Answer, SharedStage};
+use crate::node::{Membership, MembershipError};
+
+/// The community and this node's place in it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct CommunityReport {
+    pub(crate) community: String,
+    pub(crate) id: String,
+    pub(crate) device: String,
+}
+
+impl CommunityReport {
+    pub(crate) fn of(membership: &Membership) -> Self {
+        let state = membership.replica().state();
+        Self {
+            community: state.name.clone(),
+            id: state.id.to_hex(),
+            device: membership.mesh().device().to_hex(),
+        }
+    }
+}
+
+/// A message.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct MessageReport {
+    pub(crate) id: String,
+    pub(crate) author: String,
+    pub(crate) time_ms: i64,
+    pub(crate) text: String,
+}
+
+impl MessageReport {
+    pub(crate) fn of(row: &MessageRow) -> Self {
+        Self {
+            id: row.hash.to_hex(),
+            author: row.author_name.clone(),
+            time_ms: row.time_ms,
+            text: row.text.clone(),
+        }
+    }
+}
+
+/// A member.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct MemberReport {
+    pub(crate) device: String,
+    pub(crate) name: String,
+    pub(crate) role: String,
+}
+
+impl MemberReport {
+    pub(crate) fn of(row: &MemberRow) -> Self {
+        let role: Role = row.role;
+        Self { device: row.device.to_hex(), name: row.name.clone(), role: role.as_str().to_owned() }
+    }
+}
+
+/// A linked machine, or one that could be.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct PeerReport {
+    pub(crate) device: String,
+    pub(crate) name: String,
+    /// `direct`, `relayed` or `offline`.
+    pub(crate) path: String,
+    pub(crate) rtt_ms: Option<f64>,
+    pub(crate) offered_bytes: u64,
+    /// Hosted layers as `[first, one past last]`, by model name.
+    pub(crate) hosts: Vec<(String, [u32; 2])>,
+}
+
+impl PeerReport {
+    pub(crate) fn all(membership: &Membership) -> Vec<Self> {
+        let state = membership.replica().state();
+        let machine_of = |device: &DeviceId| state.machines.get(device).cloned().unwrap_or_default();
+        membership
+            .mesh()
+            .peers()
+            .into_iter()
+            .map(|peer| {
+                let machine = machine_of(&peer.device);
+                let hosts = machine
+                    .shards
+                    .iter()
+                    .filter_map(|(model, layers)| {
+                        let name = state.models.get(model)?.manifest.name.clone();
+                        Some((name, [layers.start(), layers.end()]))
+                    })
+                    .collect();
+                Self {
+                    device: peer.device.to_hex(),
+                    name: state.name_of(&peer.device),
+                    path: peer.path.as_str().to_owned(),
+                    rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
+                    offered_bytes: machine.memory_bytes,
+                    hosts,
+                }
+            })
+            .collect()
+    }
+}
+
+/// A model of the community.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct ModelReport {
+    pub(crate) name: String,
+    pub(crate) file: String,
+    pub(crate) architecture: String,
+    pub(crate) licence: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) layers: u32,
+}
+
+impl ModelReport {
+    pub(crate) fn of(manifest: &ModelManifest) -> Self {
+        Self {
+            name: manifest.name.clone(),
+            file: manifest.file.to_hex(),
+            architecture: manifest.architecture.clone(),
+            licence: manifest.licence.clone(),
+            size_bytes: manifest.size_bytes,
+            layers: manifest.layer_count(),
+        }
+    }
+
+    pub(crate) fn of_row(row: &ModelRow) -> Self {
+        Self {
+            name: row.name.clone(),
+            file: row.model.to_hex(),
+            architecture: row.architecture.clone(),
+            licence: row.licence.clone(),
+            size_bytes: row.size_bytes,
+            layers: row.layer_count,
+        }
+    }
+}
+
+/// One machine's part of a model.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct StageReport {
+    pub(crate) peer: String,
+    pub(crate) device: String,
+    /// `[first, one past last]`.
+    pub(crate) layers: [u32; 2],
+    /// Bytes of weights fetched for it, just now.
+    pub(crate) fetched_bytes: u64,
+}
+
+impl StageReport {
+    pub(crate) fn of(membership: &Membership, stage: &SharedStage) -> Self {
+        Self {
+            peer: membership.replica().state().name_of(&stage.device),
+            device: stage.device.to_hex(),
+            layers: [stage.layers.start(), stage.layers.end()],
+            fetched_bytes: stage.fetched_bytes,
+        }
+    }
+}
+
+/// A finished answer.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct AnswerReport {
+    pub(crate) text: String,
+    pub(crate) model: String,
+    pub(crate) plan: Vec<StageReport>,
+    pub(crate) tokens: u32,
+    pub(crate) positions: u64,
+    pub(crate) seconds: f64,
+    pub(crate) tokens_per_second: f64,
+    pub(crate) stopped: bool,
+    /// token·MiB paid, by name.
+    pub(crate) spent: Vec<(String, i64)>,
+}
+
+impl AnswerReport {
+    pub(crate) fn of(membership: &Membership, answer: &Answer) -> Self {
+        let state = membership.replica().state();
+        Self {
+            text: answer.text.clone(),
+            model: answer.model.clone(),
+            plan: answer.stages.iter().map(|stage| StageReport::of(membership, stage)).collect(),
+            tokens: answer.tokens,
+            positions: answer.positions,
+            seconds: answer.seconds,
+            tokens_per_second: f64::from(answer.tokens) / answer.seconds.max(1e-9),
+            stopped: answer.stopped,
+            spent: answer
+                .spent
+                .iter()
+                .map(|(device, amount)| (state.name_of(device), amount.token_mib()))
+                .collect(),
+        }
+    }
+}
+
+/// A member's credits.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct BalanceReport {
+    pub(crate) name: String,
+    pub(crate) device: String,
+    pub(crate) token_mib: i64,
+    /// Set aside in open locks.
+    pub(crate) held_token_mib: i64,
+}
+
+impl BalanceReport {
+    pub(crate) fn of(row: &BalanceRow) -> Self {
+        Self {
+            name: row.name.clone(),
+            device: row.device.to_hex(),
+            token_mib: row.balance.token_mib(),
+            held_token_mib: row.held.token_mib(),
+        }
+    }
+}
+
+/// What of a model's file is on this device.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct HoldingsReport {
+    pub(crate) file: String,
+    pub(crate) size_bytes: u64,
+    /// `[first, one past last]`, in order.
+    pub(crate) ranges: Vec<[u64; 2]>,
+}
+
+impl HoldingsReport {
+    pub(crate) fn of(manifest: &ModelManifest, ranges: &[ByteRange]) -> Self {
+        Self {
+            file: manifest.file.to_hex(),
+            size_bytes: manifest.size_bytes,
+            ranges: ranges.iter().map(|range| [range.start, range.end]).collect(),
+        }
+    }
+}
+
+/// How a node is doing.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct StatusReport {
+    pub(crate) community: String,
+    pub(crate) members: usize,
+    /// Changes stored, over all feeds.
+    pub(crate) changes: u64,
+    /// Hash of what charter and ledger say; equal on peers with equal events.
+    pub(crate) state_hash: String,
+    /// Hash over the ends of all feeds.
+    pub(crate) digest: String,
+    /// Other members linked now.
+    pub(crate) online: usize,
+    pub(crate) offered_bytes: u64,
+    /// Hostile or broken things refused since the start, the latest ones.
+    pub(crate) refusals: Vec<String>,
+}
+
+impl StatusReport {
+    pub(crate) async fn of(membership: &Membership) -> Result<Self, MembershipError> {
+        let snapshot = membership.replica().snapshot();
+        let state = snapshot.state;
+        // Counted in the views: what people see.
+        let members = membership.query(exo_projections::Reader::members).await?.len();
+        let me = membership.mesh().device();
+        let peers = membership.mesh().peers();
+        Ok(Self {
+            community: state.name.clone(),
+            members,
+            changes: snapshot.change_count,
+            state_hash: exo_model::id::BlobHash::from_bytes(state.hash()).to_hex(),
+            digest: exo_model::id::BlobHash::from_bytes(snapshot.digest).to_hex(),
+            online: peers.iter().filter(|peer| peer.path != exo_sync::mesh::PeerPath::Offline).count(),
+            offered_bytes: state.machines.get(&me).map_or(0, |machine| machine.memory_bytes),
+            refusals: membership
+                .mesh()
+                .refusals()
+                .into_iter()
+                .map(|note| format!("{}: {}", state.name_of(&note.device), note.reason))
+                .collect(),
+        })
+    }
+}
+
+/// What an audit covered.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct AuditReport {
+    /// Feeds that Automerge reads exactly as we do.
+    pub(crate) feeds: usize,
+}
