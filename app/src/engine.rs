@@ -104,10 +104,10 @@ impl Engine {
         let opening: Opening = protocol::decode(&first.ok_or("closed at once")?)?;
         match opening {
             Opening::Prepare { model, layers } => {
-                let StageStream { mut sender, .. } = stream;
+                let StageStream { peer, mut sender, .. } = stream;
                 let (news, mut to_send) = mpsc::channel(protocol::MESSAGES_WAITING);
                 let host = self.host.clone();
-                let preparing = tokio::spawn(async move { host.prepare_for_peer(model, layers, news).await });
+                let preparing = tokio::spawn(async move { host.prepare_for_peer(peer, model, layers, news).await });
                 while let Some(message) = to_send.recv().await {
                     sender
                         .send(&protocol::encode(&message))

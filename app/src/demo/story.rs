@@ -199,7 +199,9 @@ impl Stage<'_> {
     async fn talk_apart_and_together(&mut self) -> anyhow::Result<()> {
         self.narrator.step("They talk; Chloe goes offline, everybody goes on writing, she comes back");
         self.say(0, "Welcome to the garden!").await?;
+        self.wait_for_messages(1).await?;
         self.say(1, "Hello Ana, the tomatoes are red.").await?;
+        self.wait_for_messages(2).await?;
         self.say(2, "Hi both! I am on the train.").await?;
         self.same_history(3).await?;
         self.peers[2].tell(json!({"command": "online", "online": false})).await?;
@@ -231,6 +233,11 @@ impl Stage<'_> {
         // Views follow the store within milliseconds; look until they rest.
         tokio::time::sleep(LOOK_EVERY * 4).await;
         self.each(&json!({"command": "history"})).await
+    }
+
+    async fn wait_for_messages(&mut self, count: usize) -> anyhow::Result<()> {
+        let arrived = |all: &[Messages]| all.iter().all(|history| history.messages.len() == count);
+        self.each_until("a message to arrive", json!({"command": "history"}), arrived).await.map(drop)
     }
 
     async fn same_history(&mut self, count: usize) -> anyhow::Result<Vec<MessageReport>> {

@@ -9,7 +9,7 @@ use exo_inference::gguf::Header;
 use exo_inference::llama::Stage;
 use exo_inference::plan::stage_memory_bytes;
 use exo_inference::source::WeightSource as _;
-use exo_model::community::Model;
+use exo_model::community::{CommunityState, Model};
 use exo_model::decide::Intent;
 use exo_model::id::{BlobHash, DeviceId, JobId};
 use exo_model::weights::{ByteRange, LayerRange, ModelManifest};
@@ -27,6 +27,9 @@ use super::{EngineError, failed};
 pub(super) const CONTEXT_TOKENS_MAX: u32 = 2_048;
 /// Sessions a machine takes part in at the same time.
 pub(super) const SESSIONS_MAX: usize = 16;
+
+/// Longest wait for something that a peer refers to and sync has yet to bring.
+const ARRIVAL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What was fetched for a stage.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,8 +95,16 @@ impl StageHost {
         self.lock_loaded().get(&(*model, layers)).map(|loaded| loaded.stage.clone())
     }
 
-    /// [`StageHost::prepare`], telling a peer how it goes.
-    pub(super) async fn prepare_for_peer(&self, model: BlobHash, layers: LayerRange, news: mpsc::Sender<FromProvider>) {
+    /// [`StageHost::prepare`] for a peer, telling it how it goes. The peer may
+    /// know of a model that sync has yet to bring here.
+    pub(super) async fn prepare_for_peer(
+        &self,
+        peer: DeviceId,
+        model: BlobHash,
+        layers: LayerRange,
+        news: mpsc::Sender<FromProvider>,
+    ) {
+        self.arrived(&peer, |state| state.models.contains_key(&model)).await;
         let progress = news.clone();
         let prepared = self
             .prepare(model, layers, move |received, total| {
@@ -107,6 +118,18 @@ impl StageHost {
         };
         // The peer may have gone; what was fetched stays.
         let _ = news.send(last).await;
+    }
+
+    /// Waits, not for ever, until sync with `peer` brought what `there` looks
+    /// for; returns whether it did.
+    pub(super) async fn arrived(&self, peer: &DeviceId, there: impl Fn(&CommunityState) -> bool) -> bool {
+        let mut snapshot = self.replica.watch();
+        if there(&snapshot.borrow_and_update().state) {
+            return true;
+        }
+        self.mesh.sync_soon(peer);
+        let arrived = snapshot.wait_for(|snapshot| there(&snapshot.state));
+        matches!(tokio::time::timeout(ARRIVAL_DEADLINE, arrived).await, Ok(Ok(_)))
     }
 
     /// Fetches what is missing of `layers`, loads them, and says in the

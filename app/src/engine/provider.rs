@@ -6,7 +6,7 @@
 //! is posted and the rest of the lock given back.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use exo_inference::engine::LocalStage;
 use exo_inference::link::ShardLink as _;
@@ -30,8 +30,6 @@ use super::{EngineError, failed};
 /// Positions computed beyond those vouched for, before a session waits: what
 /// a provider can lose is this and one frame.
 const UNVOUCHED_POSITIONS_MAX: u64 = 128;
-/// Longest wait for the payer's lock to arrive over sync.
-const LOCK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a session's thread takes in.
 #[derive(Debug)]
@@ -236,13 +234,11 @@ async fn accept(host: &StageHost, terms: &Terms, payer: DeviceId) -> Result<Chan
     let refuse = |reason: &str| Err(EngineError::Load(reason.to_owned()));
     let Some(hash) = terms.lock else { return refuse("no credit was locked for it") };
     let me = host.mesh.device();
-    host.mesh.sync_soon(&payer);
-    let mut snapshot = host.replica.watch();
-    let arrived = snapshot.wait_for(|snapshot| snapshot.state.ledger.locks().contains_key(&hash));
-    let Ok(Ok(seen)) = tokio::time::timeout(LOCK_DEADLINE, arrived).await else {
+    host.arrived(&payer, |state| state.ledger.locks().contains_key(&hash)).await;
+    let state = host.replica.state();
+    let Some(lock) = state.ledger.locks().get(&hash) else {
         return refuse("the lock for it did not arrive, or does not count");
     };
-    let Some(lock) = seen.state.ledger.locks().get(&hash) else { return refuse("the lock for it is gone") };
     if lock.payer != payer || lock.payee != me || lock.job != terms.job || lock.closed {
         return refuse("the lock named is not for this job");
     }
