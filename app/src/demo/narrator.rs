@@ -1,10 +1,12 @@
 //! Tells the demo's story, step by step, in plain words.
 
-use std::io::Write as _;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::bytes::human;
 use crate::face::terminal::printable;
 
 /// Writes the story to standard output, or to standard error where standard
@@ -14,11 +16,13 @@ pub(super) struct Narrator {
     steps: u32,
     begun: Instant,
     in_line: bool,
+    /// Percent last shown, by name.
+    shown: BTreeMap<String, u64>,
 }
 
 impl Narrator {
     pub(super) fn new(to_stderr: bool) -> Self {
-        Self { to_stderr, steps: 0, begun: Instant::now(), in_line: false }
+        Self { to_stderr, steps: 0, begun: Instant::now(), in_line: false, shown: BTreeMap::new() }
     }
 
     /// Begins a step.
@@ -41,10 +45,22 @@ impl Narrator {
         self.write(&format!("    ✓ {}\n", printable(what)));
     }
 
-    /// Replaces the line on screen: progress.
-    pub(super) fn progress(&mut self, line: &str) {
-        self.write(&format!("\r    {}   ", printable(line)));
-        self.in_line = true;
+    /// How far someone's download is: a line that moves on a terminal, every
+    /// quarter elsewhere.
+    pub(super) fn progress(&mut self, name: &str, received: u64, total: u64) {
+        let percent = received.saturating_mul(100) / total.max(1);
+        let step = if self.is_terminal() { 2 } else { 25 };
+        let shown = percent / step * step;
+        if self.shown.insert(name.to_owned(), shown) == Some(shown) {
+            return;
+        }
+        let line = format!("{} fetches {} of {}: {shown} %", printable(name), human(received), human(total));
+        if self.is_terminal() {
+            self.write(&format!("\r    {line:<60}"));
+            self.in_line = true;
+        } else {
+            self.note(&line);
+        }
     }
 
     /// Text that arrives piece by piece.
@@ -79,6 +95,10 @@ impl Narrator {
         if std::mem::take(&mut self.in_line) {
             self.write("\n");
         }
+    }
+
+    fn is_terminal(&self) -> bool {
+        if self.to_stderr { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() }
     }
 
     fn write(&mut self, text: &str) {

@@ -267,7 +267,7 @@ impl Stage<'_> {
                 if let (Some(device), Some(received)) = (event["device"].as_str(), event["received"].as_u64()) {
                     let total = event["total"].as_u64().unwrap_or_default();
                     let name = names.get(device).copied().unwrap_or("someone");
-                    narrator.progress(&format!("{name} fetches {} of {}", human(received), human(total)));
+                    narrator.progress(name, received, total);
                 }
             }
         };
