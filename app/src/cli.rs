@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bytes::ByteSize;
 use crate::folder::Folder;
 use crate::node::{Node, NodeOptions};
-use crate::{bench, complain, demo, face};
+use crate::{bench, command, complain, demo, face};
 
 /// Exit code where a window was wanted and there is no display.
 const NO_DISPLAY: u8 = 2;
@@ -95,7 +95,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let options = cli.options.node()?;
             runtime()?.block_on(async {
                 let node = Node::start(options).await?;
-                let served = if json { face::json::serve(node.clone()).await } else { face::shell::serve(node.clone()).await };
+                let served = if json { serve_json(&node).await } else { face::shell::serve(node.clone()).await };
                 node.close().await;
                 served.context("standard input and output")
             })?;
@@ -104,6 +104,15 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         What::Demo(args) => runtime()?.block_on(demo::run(args)),
         What::Bench(args) => bench::run(&args),
     }
+}
+
+async fn serve_json(node: &Arc<Node>) -> std::io::Result<()> {
+    let serving = node.clone();
+    let run = move |command, events, stop| {
+        let node = serving.clone();
+        async move { command::run(&node, command, events, stop).await }
+    };
+    face::json::serve(node.clone(), run).await
 }
 
 fn window(options: &Options, json: bool) -> anyhow::Result<ExitCode> {

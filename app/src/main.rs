@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 fn init_log(filter: Option<&str>) {
     let filter = filter.map_or_else(
         || tracing_subscriber::EnvFilter::new("off"),
-        |filter| tracing_subscriber::EnvFilter::new(filter),
+        tracing_subscriber::EnvFilter::new,
     );
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

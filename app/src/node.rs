@@ -219,12 +219,13 @@ impl Node {
         if options.bind.port() == 0 {
             options.bind.set_port(self.lock_profile().port.unwrap_or(0));
         }
-        let opened = Membership::open(&self.folder, self.key.to_bytes(), &options, id).await;
+        // Boxed: starting an endpoint is a large future.
+        let opened = Box::pin(Membership::open(&self.folder, self.key.to_bytes(), &options, id)).await;
         let membership = match opened {
             // The port of last time is taken: any other will do.
             Err(MembershipError::Mesh(MeshError::Bind { .. })) if self.options.bind.port() == 0 => {
                 options.bind.set_port(0);
-                Membership::open(&self.folder, self.key.to_bytes(), &options, id).await?
+                Box::pin(Membership::open(&self.folder, self.key.to_bytes(), &options, id)).await?
             }
             opened => opened?,
         };

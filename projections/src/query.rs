@@ -29,6 +29,9 @@ pub const PAGE_ROWS_MAX: usize = 500;
 pub struct PageCursor {
     /// Lamport time.
     pub lamport: u64,
+    /// Wall time as its author wrote it: decides between what was written
+    /// apart, as people would order it.
+    pub time_ms: i64,
     /// Hash of the change, which decides between equal times.
     pub hash: ChangeHash,
 }
@@ -107,11 +110,11 @@ impl Reader {
         // `messages`, read backwards until it is full.
         let sql = "SELECT m.device, a.name, m.segment, m.seq, m.hash, m.lamport, m.time_ms, m.text \
              FROM messages m CROSS JOIN members a ON a.device = m.device \
-             WHERE m.channel = ?1 AND (m.lamport, m.hash) < (?2, ?3) \
+             WHERE m.channel = ?1 AND (m.lamport, m.time_ms, m.hash) < (?2, ?3, ?4) \
              AND EXISTS (SELECT 1 FROM channels c WHERE c.channel = ?1) \
-             ORDER BY m.lamport DESC, m.hash DESC LIMIT ?4";
-        let (lamport, hash) = bounds(before);
-        let parameters = params![channel.as_bytes(), lamport, hash, rows_max(limit)];
+             ORDER BY m.lamport DESC, m.time_ms DESC, m.hash DESC LIMIT ?5";
+        let (lamport, time_ms, hash) = bounds(before);
+        let parameters = params![channel.as_bytes(), lamport, time_ms, hash, rows_max(limit)];
         let mut page = self.rows("messages", sql, parameters, |row| {
             Ok(MessageRow {
                 channel: *channel,
@@ -233,9 +236,10 @@ impl Reader {
     ) -> Result<Vec<TransactionRow>, QueryError> {
         let sql = "SELECT e.hash, e.lamport, e.time_ms, l.payer, l.payee, l.job, l.max, l.settled, l.closed \
              FROM lock_events e CROSS JOIN locks l ON l.lock = e.hash \
-             WHERE (e.lamport, e.hash) < (?1, ?2) ORDER BY e.lamport DESC, e.hash DESC LIMIT ?3";
-        let (lamport, hash) = bounds(before);
-        let mut page = self.rows("transactions", sql, params![lamport, hash, rows_max(limit)], |row| {
+             WHERE (e.lamport, e.time_ms, e.hash) < (?1, ?2, ?3) \
+             ORDER BY e.lamport DESC, e.time_ms DESC, e.hash DESC LIMIT ?4";
+        let (lamport, time_ms, hash) = bounds(before);
+        let mut page = self.rows("transactions", sql, params![lamport, time_ms, hash, rows_max(limit)], |row| {
             Ok(TransactionRow {
                 lock: ChangeHash::from_bytes(row.get(0)?),
                 lamport: unsigned(row, 1)?,
@@ -297,9 +301,9 @@ impl Reader {
 }
 
 /// The end of a page as values to compare with.
-fn bounds(before: Option<PageCursor>) -> (i64, [u8; ChangeHash::LEN]) {
-    before.map_or((i64::MAX, [0; ChangeHash::LEN]), |cursor| {
-        (i64::try_from(cursor.lamport).unwrap_or(i64::MAX), *cursor.hash.as_bytes())
+fn bounds(before: Option<PageCursor>) -> (i64, i64, [u8; ChangeHash::LEN]) {
+    before.map_or((i64::MAX, 0, [0; ChangeHash::LEN]), |cursor| {
+        (i64::try_from(cursor.lamport).unwrap_or(i64::MAX), cursor.time_ms, *cursor.hash.as_bytes())
     })
 }
 

@@ -68,7 +68,7 @@ pub struct MessageRow {
 impl MessageRow {
     /// Where the page before this message ends.
     pub const fn cursor(&self) -> PageCursor {
-        PageCursor { lamport: self.lamport, hash: self.hash }
+        PageCursor { lamport: self.lamport, time_ms: self.time_ms, hash: self.hash }
     }
 }
 
@@ -162,7 +162,7 @@ pub struct TransactionRow {
 impl TransactionRow {
     /// Where the page before this transaction ends.
     pub const fn cursor(&self) -> PageCursor {
-        PageCursor { lamport: self.lamport, hash: self.lock }
+        PageCursor { lamport: self.lamport, time_ms: self.time_ms, hash: self.lock }
     }
 }
 

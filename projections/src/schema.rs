@@ -45,15 +45,15 @@ CREATE TABLE cursors (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE messages (
-    channel BLOB NOT NULL, lamport INTEGER NOT NULL, hash BLOB NOT NULL,
+    channel BLOB NOT NULL, lamport INTEGER NOT NULL, time_ms INTEGER NOT NULL, hash BLOB NOT NULL,
     device BLOB NOT NULL, segment INTEGER NOT NULL, seq INTEGER NOT NULL,
-    time_ms INTEGER NOT NULL, text TEXT NOT NULL,
-    PRIMARY KEY (channel, lamport, hash)
+    text TEXT NOT NULL,
+    PRIMARY KEY (channel, lamport, time_ms, hash)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE lock_events (
-    lamport INTEGER NOT NULL, hash BLOB NOT NULL, time_ms INTEGER NOT NULL,
-    PRIMARY KEY (lamport, hash)
+    lamport INTEGER NOT NULL, time_ms INTEGER NOT NULL, hash BLOB NOT NULL,
+    PRIMARY KEY (lamport, time_ms, hash)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE community (

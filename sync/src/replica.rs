@@ -83,7 +83,7 @@ pub enum ReplicaError {
         /// Which feed.
         feed: FeedId,
         /// What Automerge says.
-        source: DocumentError,
+        source: Box<DocumentError>,
     },
     /// A name is not usable.
     #[error(transparent)]
@@ -434,7 +434,7 @@ impl Worker {
                 changes.extend(run.changes);
             }
             let head = document::audit(feed, &changes)
-                .map_err(|source| ReplicaError::Document { feed: *feed, source })?;
+                .map_err(|source| ReplicaError::Document { feed: *feed, source: Box::new(source) })?;
             if head != end.hash {
                 return Err(StoreError::Damaged("a feed's end is another change").into());
             }

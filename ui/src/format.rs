@@ -21,9 +21,19 @@ pub(crate) fn count(value: i64) -> String {
     out
 }
 
-/// `1 credit`, `2 credits`.
-pub(crate) fn credits(value: i64) -> String {
-    plural(value, "credit", "credits")
+/// Work units out of the ledger's smallest unit, token·MiB: `0.074 WU`,
+/// `−1,000 WU`.
+pub(crate) fn credits(token_mib: i64) -> String {
+    /// token·MiB of one work unit.
+    const PER_WORK_UNIT: u64 = 1_024;
+    let amount = token_mib.unsigned_abs();
+    let whole = i64::try_from(amount / PER_WORK_UNIT).unwrap_or(i64::MAX);
+    let thousandths = format!("{:03}", amount % PER_WORK_UNIT * 1_000 / PER_WORK_UNIT);
+    let sign = if token_mib < 0 { "−" } else { "" };
+    match thousandths.trim_end_matches('0') {
+        "" => format!("{sign}{} WU", count(whole)),
+        fraction => format!("{sign}{}.{fraction} WU", count(whole)),
+    }
 }
 
 fn plural(value: i64, one: &str, many: &str) -> String {
@@ -57,6 +67,7 @@ pub(crate) fn names(names: &[String]) -> String {
 /// `direct, 12 ms`.
 pub(crate) fn path(path: PeerPath) -> String {
     let with_time = |word: &str, rtt_ms: Option<u32>| match rtt_ms {
+        Some(0) => format!("{word} · <1 ms"),
         Some(rtt_ms) => format!("{word} · {rtt_ms} ms"),
         None => word.to_owned(),
     };
@@ -151,7 +162,7 @@ fn unbroken(words: &str) -> String {
     words.replace(' ', "\u{a0}")
 }
 
-/// `34 tokens · 12.4 tokens/s · served by Ana and Ben · 3 credits`.
+/// `34 tokens · 12.4 tokens/s · served by Ana and Ben · 0.074 WU`.
 pub(crate) fn ask_summary(ask: &AskView) -> String {
     let mut parts = Vec::new();
     if ask.tokens > 0 {
@@ -216,7 +227,11 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(-1_000), "−1,000");
         assert_eq!(count(i64::MIN), "−9,223,372,036,854,775,808");
-        assert_eq!(credits(1), "1 credit");
+        assert_eq!(credits(0), "0 WU");
+        assert_eq!(credits(-76), "−0.074 WU");
+        assert_eq!(credits(-1_024_000), "−1,000 WU");
+        assert_eq!(credits(1_536), "1.5 WU");
+        assert_eq!(credits(i64::MIN), "−9,007,199,254,740,992 WU");
         assert_eq!(memory(512), "512 MiB");
         assert_eq!(memory(1_536), "1.5 GiB");
         assert_eq!(memory(4_096), "4 GiB");

@@ -208,6 +208,7 @@ impl Stage<'_> {
         self.narrator.note("Chloe's train enters a tunnel: she is offline.");
         self.say(0, "Shall we ask the model how invites work?").await?;
         self.say(2, "No network here, but I keep writing.").await?;
+        self.ben_has(4).await?;
         self.say(1, "Good idea, my machine is free.").await?;
         let apart = self.histories().await?;
         ensure!(apart[2].messages.len() == 4, "Chloe, offline, should see 4 messages, not {}", apart[2].messages.len());
@@ -238,6 +239,16 @@ impl Stage<'_> {
     async fn wait_for_messages(&mut self, count: usize) -> anyhow::Result<()> {
         let arrived = |all: &[Messages]| all.iter().all(|history| history.messages.len() == count);
         self.each_until("a message to arrive", json!({"command": "history"}), arrived).await.map(drop)
+    }
+
+    /// Waits until Ben, who can, sees what Ana wrote.
+    async fn ben_has(&mut self, count: usize) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while self.peers[1].call::<Messages>(json!({"command": "history"})).await?.messages.len() < count {
+            ensure!(begun.elapsed() < SETTLE, "Ben does not get Ana's message");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     async fn same_history(&mut self, count: usize) -> anyhow::Result<Vec<MessageReport>> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::command::{self, Command};
+use crate::command::{Command, CommandError, Reply};
 use crate::engine::AskEvent;
 use crate::node::Node;
 
@@ -54,8 +54,12 @@ impl Event {
     }
 }
 
-/// Serves until standard input ends.
-pub(crate) async fn serve(node: Arc<Node>) -> std::io::Result<()> {
+/// Serves until standard input ends. `run` carries commands out.
+pub(crate) async fn serve<R, F>(node: Arc<Node>, run: R) -> std::io::Result<()>
+where
+    R: Fn(Command, mpsc::Sender<AskEvent>, watch::Receiver<bool>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Reply, CommandError>> + Send,
+{
     let (lines, mut to_write) = mpsc::channel::<Value>(LINES_WAITING);
     let writer = tokio::spawn(async move {
         let mut out = tokio::io::stdout();
@@ -75,9 +79,9 @@ pub(crate) async fn serve(node: Arc<Node>) -> std::io::Result<()> {
             continue;
         }
         let Ok(slot) = slots.clone().acquire_owned().await else { break };
-        let (node, lines) = (node.clone(), lines.clone());
+        let (run, lines) = (run.clone(), lines.clone());
         tokio::spawn(async move {
-            answer(&node, &line, &lines).await;
+            answer(run, &line, &lines).await;
             drop(slot);
         });
     }
@@ -100,7 +104,11 @@ async fn next_line<R: AsyncBufRead + Unpin>(input: &mut R) -> std::io::Result<Op
     Ok(Some(line))
 }
 
-async fn answer(node: &Arc<Node>, line: &[u8], lines: &mpsc::Sender<Value>) {
+async fn answer<R, F>(run: R, line: &[u8], lines: &mpsc::Sender<Value>)
+where
+    R: Fn(Command, mpsc::Sender<AskEvent>, watch::Receiver<bool>) -> F,
+    F: Future<Output = Result<Reply, CommandError>>,
+{
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => {
@@ -112,7 +120,7 @@ async fn answer(node: &Arc<Node>, line: &[u8], lines: &mpsc::Sender<Value>) {
     let id = request.id;
     let (events, mut news) = mpsc::channel(LINES_WAITING);
     let (_stop, stopped) = watch::channel(false);
-    let running = command::run(node, request.command, events, stopped);
+    let running = run(request.command, events, stopped);
     let forwarding = async {
         while let Some(event) = news.recv().await {
             let _ = lines.send(json!({"id": id, "event": Event::of(event)})).await;

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Local};
 use exo_model::community::Role;
 use exo_model::weights::LayerRange;
-use exo_projections::Reader;
+use exo_projections::query::PAGE_ROWS_MAX;
+use exo_projections::{QueryError, Reader};
 use exo_projections::rows::{MemberRow, MessageRow};
 use exo_sync::mesh::{JoinStatus, PeerPath};
 use exo_ui::{
@@ -12,17 +13,66 @@ use exo_ui::{
 };
 
 use super::window::Session;
-use crate::engine::Answer;
 use crate::node::{Membership, Node};
+use crate::report::AnswerReport;
 
 /// Bytes of one MiB.
 const MIB: u64 = 1 << 20;
+/// What the built-in model calls itself, before anyone has shared it.
+const STARTER_NAME: &str = "Exo Starter";
 const LICENCES: &str = "Exo-Studio is free software, MIT or Apache-2.0 as you choose. Its window is made with Slint under \
      the Slint Royalty-free Licence 2.0. Other parts: Automerge (MIT), iroh (MIT or Apache-2.0), candle (MIT or \
      Apache-2.0), SQLite (public domain).";
 
+/// What the views say, kept until they change: an answer that streams makes
+/// many views on screen, of which only its own words differ.
+#[derive(Default)]
+pub(super) struct Facts {
+    /// The community and the state of its views that this was read from.
+    read_at: Option<(exo_model::CommunityId, u64)>,
+    members: Vec<MemberRow>,
+    messages: Vec<MessageRow>,
+    channel: String,
+}
+
+impl Facts {
+    async fn refresh(&mut self, membership: &Membership) {
+        let now = (membership.replica().state().id, *membership.watch_views().borrow());
+        if self.read_at == Some(now) {
+            return;
+        }
+        let channel = membership.channel().ok();
+        let read = membership.query(move |reader: &Reader| {
+            let messages = match channel {
+                Some(channel) => newest_messages(reader, &channel)?,
+                None => Vec::new(),
+            };
+            Ok((reader.members()?, messages, reader.channels()?))
+        });
+        match read.await {
+            Ok((members, messages, channels)) => {
+                let channel = channels.first().map(|row| row.name.clone()).unwrap_or_default();
+                *self = Self { read_at: Some(now), members, messages, channel };
+            }
+            Err(error) => tracing::error!(%error, "views"),
+        }
+    }
+}
+
+/// The last [`MESSAGES_SHOWN_MAX`] messages, oldest first.
+fn newest_messages(reader: &Reader, channel: &exo_model::ChannelId) -> Result<Vec<MessageRow>, QueryError> {
+    let mut messages = reader.messages(channel, MESSAGES_SHOWN_MAX, None)?;
+    let mut page = messages.len();
+    while page == PAGE_ROWS_MAX && messages.len() < MESSAGES_SHOWN_MAX {
+        let earlier = reader.messages(channel, MESSAGES_SHOWN_MAX - messages.len(), Some(messages[0].cursor()))?;
+        page = earlier.len();
+        messages.splice(0..0, earlier);
+    }
+    Ok(messages)
+}
+
 /// Everything on screen.
-pub(super) async fn view(node: &Node, membership: Option<&Membership>, session: &Session) -> View {
+pub(super) async fn view(node: &Node, membership: Option<&Membership>, session: &Session, facts: &mut Facts) -> View {
     let profile = node.profile();
     let mut view = View {
         banner: session.banner.clone(),
@@ -34,7 +84,7 @@ pub(super) async fn view(node: &Node, membership: Option<&Membership>, session: 
         },
         ..View::default()
     };
-    view.me.name = profile.name.clone();
+    view.me.name.clone_from(&profile.name);
     let Some(membership) = membership else {
         view.screen = Screen::Onboarding(Onboarding {
             suggested_name: if profile.name.is_empty() { account_name() } else { profile.name },
@@ -48,7 +98,8 @@ pub(super) async fn view(node: &Node, membership: Option<&Membership>, session: 
         return view;
     }
     view.screen = Screen::Main;
-    fill(&mut view, membership, session).await;
+    facts.refresh(membership).await;
+    fill(&mut view, membership, session, facts);
     view
 }
 
@@ -70,45 +121,36 @@ fn joining(membership: &Membership, ticket: Option<&str>) -> Option<Joining> {
     }
 }
 
-async fn fill(view: &mut View, membership: &Membership, session: &Session) {
+fn fill(view: &mut View, membership: &Membership, session: &Session, facts: &Facts) {
     let state = membership.replica().state();
     let me = membership.mesh().device();
     let peers = membership.mesh().peers();
-    let online = |device: &exo_model::DeviceId| {
-        *device == me || peers.iter().any(|peer| peer.device == *device && peer.path != PeerPath::Offline)
+    let linked = |device: &exo_model::DeviceId| {
+        peers.iter().any(|peer| peer.device == *device && peer.path != PeerPath::Offline)
     };
     view.community.clone_from(&state.name);
-    let channel = membership.channel().ok();
-    let facts = membership
-        .query(move |reader: &Reader| {
-            let messages = match channel {
-                Some(channel) => reader.messages(&channel, MESSAGES_SHOWN_MAX, None)?,
-                None => Vec::new(),
-            };
-            Ok((reader.members()?, messages, reader.channels()?))
-        })
-        .await;
-    match facts {
-        Ok((members, messages, channels)) => {
-            view.members = members.iter().map(|row| member(row, row.device == me, online(&row.device))).collect();
-            view.messages = messages.iter().map(|row| message(row, row.author == me)).collect();
-            view.channel = channels.first().map(|row| row.name.clone()).unwrap_or_default();
-        }
-        Err(error) => tracing::error!(%error, "views"),
-    }
+    view.channel.clone_from(&facts.channel);
+    view.members = facts
+        .members
+        .iter()
+        .map(|row| member(row, row.device == me, row.device == me || linked(&row.device)))
+        .collect();
+    let now = Local::now();
+    view.messages = facts.messages.iter().map(|row| message(row, row.author == me, now)).collect();
     view.me = Me {
         name: state.name_of(&me),
         role: role(if state.is_owner(&me) { Role::Owner } else { Role::Member }),
         credits: Some(membership.balance_of_me().token_mib()),
     };
     view.peers = machines(membership, &peers);
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     view.connection = Connection {
-        connected: u32::try_from(peers.iter().filter(|peer| peer.path != PeerPath::Offline).count()).unwrap_or(u32::MAX),
-        known: u32::try_from(peers.len()).unwrap_or(u32::MAX),
+        connected: count(peers.iter().filter(|peer| peer.path != PeerPath::Offline).count()),
+        known: count(peers.len()),
     };
     view.ask = session.ask.clone();
     let model = state.models.values().next();
-    view.ask.model = model.map_or_else(|| "Exo Starter".to_owned(), |model| model.manifest.name.clone());
+    view.ask.model = model.map_or_else(|| STARTER_NAME.to_owned(), |model| model.manifest.name.clone());
 }
 
 fn machines(membership: &Membership, peers: &[exo_sync::mesh::PeerStatus]) -> Vec<PeerRow> {
@@ -156,8 +198,8 @@ fn role(role: Role) -> exo_ui::Role {
     }
 }
 
-fn message(row: &MessageRow, mine: bool) -> exo_ui::MessageRow {
-    let (time, day) = moment(row.time_ms, Local::now());
+fn message(row: &MessageRow, mine: bool, now: DateTime<Local>) -> exo_ui::MessageRow {
+    let (time, day) = moment(row.time_ms, now);
     exo_ui::MessageRow {
         id: row.hash.to_hex(),
         author: row.author_name.clone(),
@@ -181,15 +223,14 @@ fn moment(time_ms: i64, now: DateTime<Local>) -> (String, String) {
 }
 
 /// A finished answer, on screen.
-pub(super) fn finish(ask: &mut AskView, membership: &Membership, answer: &Answer) {
-    let state = membership.replica().state();
+pub(super) fn finish(ask: &mut AskView, answer: &AnswerReport) {
     ask.answer.clone_from(&answer.text);
     ask.tokens = answer.tokens;
     #[expect(clippy::cast_possible_truncation, reason = "shown with one decimal")]
-    let speed = (f64::from(answer.tokens) / answer.seconds.max(1e-9)) as f32;
+    let speed = answer.tokens_per_second as f32;
     ask.tokens_per_second = Some(speed);
-    ask.served_by = answer.stages.iter().map(|stage| state.name_of(&stage.device)).collect();
-    ask.credits_spent = Some(answer.spent.iter().map(|(_, amount)| amount.token_mib()).sum());
+    ask.served_by = answer.plan.iter().map(|stage| stage.peer.clone()).collect();
+    ask.credits_spent = Some(answer.spent.iter().map(|(_, token_mib)| token_mib).sum());
     ask.state = if answer.stopped { AskState::Stopped } else { AskState::Finished };
 }
 

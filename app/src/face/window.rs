@@ -13,11 +13,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::present;
-use crate::engine::{Answer, AskEvent, Question};
+use crate::command::{self, Command, CommandError, Reply};
+use crate::engine::AskEvent;
 use crate::node::{Membership, Node, NodeError};
 
 /// Intents that may wait; a person does not click faster.
 const INTENTS_WAITING: usize = 64;
+/// Steps of an answer that may wait to be shown.
+const EVENTS_WAITING: usize = 256;
 /// How often links and round-trip times are looked at again.
 const REFRESH_EVERY: Duration = Duration::from_secs(2);
 
@@ -62,11 +65,16 @@ pub(crate) fn run(runtime: &Runtime, node: &Arc<Node>, json: bool) -> Result<(),
         }
     });
     runtime.spawn(face.clone().finish_join());
+    let asking = face.clone();
     runtime.spawn(face.present(handle.clone()));
     if json {
         let node = node.clone();
+        let run = move |command, events, stop| {
+            let face = asking.clone();
+            async move { face.run(command, events, stop).await }
+        };
         runtime.spawn(async move {
-            if let Err(error) = super::json::serve(node).await {
+            if let Err(error) = super::json::serve(node, run).await {
                 tracing::error!(%error, "standard input and output");
             }
             handle.close();
@@ -80,12 +88,13 @@ impl Face {
     async fn present(self: Arc<Self>, handle: WindowHandle) {
         let mut changed = self.changed.subscribe();
         let mut memberships = self.node.watch_membership();
+        let mut facts = present::Facts::default();
         loop {
             let membership = memberships.borrow_and_update().clone();
             changed.mark_unchanged();
             let mut sources = membership.as_deref().map(Sources::of);
             let session = self.session().clone();
-            let view = present::view(&self.node, membership.as_deref(), &session).await;
+            let view = present::view(&self.node, membership.as_deref(), &session, &mut facts).await;
             if handle.update(view).is_err() {
                 return;
             }
@@ -160,34 +169,62 @@ impl Face {
         }
     }
 
-    async fn ask(&self, text: String) {
-        let Ok(membership) = self.node.membership() else { return };
+    /// Asks what was typed in the window.
+    async fn ask(&self, question: String) {
+        let (events, mut heard) = mpsc::channel(EVENTS_WAITING);
+        let listening = async { while heard.recv().await.is_some() {} };
+        let question = Command::Ask { question, model: None, max_tokens: None };
         self.stop.send_replace(false);
-        self.change(|session| {
-            session.ask = AskView { question: text.clone(), state: AskState::Preparing, ..AskView::default() };
-        });
-        let asked = self.answer(&membership, text);
-        match asked.await {
-            Ok(answer) => self.change(|session| present::finish(&mut session.ask, &membership, &answer)),
-            Err(reason) => self.change(|session| session.ask.state = AskState::Failed { reason: sentence(&reason) }),
-        }
+        let asking = self.run(question, events, self.stop.subscribe());
+        let _shown = tokio::join!(asking, listening);
     }
 
-    async fn answer(&self, membership: &Arc<Membership>, text: String) -> Result<Answer, String> {
+    /// Carries out a command; questions and their answers show in the window,
+    /// whoever asked.
+    async fn run(
+        &self,
+        command: Command,
+        events: mpsc::Sender<AskEvent>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Reply, CommandError> {
+        let Command::Ask { question, .. } = &command else {
+            return command::run(&self.node, command, events, stop).await;
+        };
+        let state = AskState::Preparing;
+        let ask = AskView { question: question.clone(), state, ..AskView::default() };
+        self.change(|session| session.ask = ask);
+        let answered = self.answer(command, events, stop).await;
+        self.change(|session| match &answered {
+            Ok(Reply::Answer(answer)) => present::finish(&mut session.ask, answer),
+            Ok(_) => {}
+            Err(error) => session.ask.state = AskState::Failed { reason: sentence(&error.to_string()) },
+        });
+        answered
+    }
+
+    async fn answer(
+        &self,
+        command: Command,
+        events: mpsc::Sender<AskEvent>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Reply, CommandError> {
+        let membership = self.node.membership()?;
         if membership.replica().state().models.is_empty() {
-            self.node.add_starter(membership).await.map_err(|error| error.to_string())?;
+            self.node.add_starter(&membership).await?;
         }
-        let (events, mut news) = mpsc::channel(256);
-        let question = Question { text, model: None, max_tokens: None };
-        let asking = membership.engine().ask(question, events, self.stop.subscribe());
+        let (own_events, mut news) = mpsc::channel(EVENTS_WAITING);
+        let asking = command::run(&self.node, command, own_events, stop);
         let showing = async {
-            let begun = std::time::Instant::now();
+            let mut begun = std::time::Instant::now();
             while let Some(event) = news.recv().await {
-                self.change(|session| show(&mut session.ask, membership, event, begun));
+                if matches!(event, AskEvent::Answering(_)) {
+                    begun = std::time::Instant::now();
+                }
+                self.change(|session| show(&mut session.ask, &membership, event.clone(), begun));
+                let _ = events.try_send(event);
             }
         };
-        let (answer, ()) = tokio::join!(asking, showing);
-        answer.map_err(|error| error.to_string())
+        tokio::join!(asking, showing).0
     }
 
     fn complain(&self, error: &impl ToString) {
@@ -222,7 +259,7 @@ fn show(ask: &mut AskView, membership: &Membership, event: AskEvent, begun: std:
         AskEvent::Text(text) => {
             ask.answer.push_str(&text);
             ask.tokens += 1;
-            #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "shown with one decimal")]
+            #[expect(clippy::cast_possible_truncation, reason = "shown with one decimal")]
             let speed = (f64::from(ask.tokens) / begun.elapsed().as_secs_f64().max(1e-3)) as f32;
             ask.tokens_per_second = Some(speed);
         }

@@ -72,6 +72,7 @@ async fn follow(inner: &Inner, sender: &GossipSender, mut receiver: GossipReceiv
                 }
                 tokio::time::sleep(GATHER).await;
                 let digest = snapshot.borrow_and_update().digest;
+                nudge_deaf(inner, &receiver);
                 if sender.broadcast(Bytes::copy_from_slice(&digest)).await.is_err() {
                     return;
                 }
@@ -91,6 +92,16 @@ async fn join_linked(inner: &Inner, sender: &GossipSender, receiver: &GossipRece
         && let Err(error) = sender.join_peers(missing).await
     {
         tracing::debug!(%error, "gossip join");
+    }
+}
+
+/// Linked peers that gossip does not reach (yet) are told by an exchange.
+fn nudge_deaf(inner: &Inner, receiver: &GossipReceiver) {
+    let hearing: Vec<_> = receiver.neighbors().map(device_id).collect();
+    for device in inner.peers.online() {
+        if !hearing.contains(&device) {
+            inner.peers.nudge(&device);
+        }
     }
 }
 

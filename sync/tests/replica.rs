@@ -1,0 +1,381 @@
+//! The replica: one truth, one chain a device, whatever arrives in whatever
+//! order; and whoever watches is told everything exactly once.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use exo_model::decide::{Intent, Refusal};
+use exo_model::envelope::{ENVELOPE_BYTES_MAX, Envelope};
+use exo_model::feed::{Change, FeedId, Rejection, Run, Stream};
+use exo_model::id::{ChannelId, CommunityId};
+use exo_model::port::Signer as _;
+use exo_sync::replica::{Ingested, ReplicaError};
+
+use common::{Author, Home, NOW, Rng, device, key, message};
+
+/// A founder, device 1, and the outside author of member 2's message feed.
+async fn with_author() -> (Home, FeedId, Author) {
+    let home = Home::found(1);
+    home.admit(2).await;
+    let feed = home.messages_of(device(2));
+    (home, feed, Author::new(2))
+}
+
+fn rejection(result: Result<Ingested, ReplicaError>) -> Rejection {
+    match result {
+        Err(ReplicaError::Rejected(rejection)) => rejection,
+        other => panic!("not rejected: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn records_are_kept_and_refusals_leave_nothing() {
+    let home = Home::found(1);
+    let before = home.replica.snapshot();
+    let unknown = Intent::Post { channel: ChannelId::from_bytes([99; 16]), text: "hello".into() };
+    let refused = home.replica.record(unknown).await;
+    assert!(matches!(refused, Err(ReplicaError::Refused(Refusal::UnknownChannel))), "{refused:?}");
+    assert_eq!(home.digest(), before.digest);
+    home.post("hello").await;
+    home.post("again").await;
+    let snapshot = home.replica.snapshot();
+    assert_eq!(snapshot.change_count, before.change_count + 2);
+    assert_ne!(snapshot.digest, before.digest);
+    assert_eq!(home.replica.audit().await.expect("Automerge agrees"), 2);
+    let stranger = Home::empty(5, home.community);
+    stranger.pull(&home).await;
+    let refused = stranger.replica.record(Intent::DropShard { model: exo_model::hash::blake3(b"") }).await;
+    assert!(matches!(refused, Err(ReplicaError::Refused(Refusal::NotAMember))), "{refused:?}");
+    assert_eq!(stranger.digest(), home.digest());
+}
+
+#[tokio::test]
+async fn runs_that_repeat_or_overlap_add_only_what_is_new() {
+    let (home, feed, mut author) = with_author().await;
+    let whole = |count| Author::new(2).messages(feed, 0, count);
+    let first = author.messages(feed, 0, 4);
+    assert_eq!(home.replica.ingest(first.clone()).await.expect("new"), Ingested::Stored(4));
+    assert_eq!(home.replica.ingest(first).await.expect("old"), Ingested::Known);
+    assert_eq!(home.replica.ingest(whole(2)).await.expect("a part"), Ingested::Known);
+    assert_eq!(home.replica.ingest(whole(9)).await.expect("overlaps"), Ingested::Stored(5));
+    let mut other = Author::new(2);
+    other.messages(feed, 0, 6);
+    assert_eq!(home.replica.ingest(other.messages(feed, 6, 5)).await.expect("overlaps"), Ingested::Stored(2));
+    let mut ahead = Author::new(2);
+    ahead.messages(feed, 0, 12);
+    let gap = rejection(home.replica.ingest(ahead.messages(feed, 12, 1)).await);
+    assert_eq!(gap, Rejection::OutOfPlace { first_seq: 13, known_seq: 11 }, "A7: a gap");
+    let seen: Vec<u64> =
+        home.seen.lock().expect("no panic").iter().filter(|e| e.feed == feed).map(|e| e.seq).collect();
+    assert_eq!(seen, (1..=11).collect::<Vec<_>>());
+    home.replica.audit().await.expect("one chain");
+}
+
+#[tokio::test]
+async fn a1_a_fork_is_refused_and_the_first_stays() {
+    let (home, feed, mut author) = with_author().await;
+    home.replica.ingest(author.messages(feed, 0, 3)).await.expect("new");
+    let before = home.digest();
+    let fork = |common: usize, own: usize| {
+        let mut author = Author::new(2);
+        let mut changes: Vec<Change> =
+            (0..common).map(|n| message(100 + n as u64, &format!("message {n}"))).collect();
+        changes.extend((0..own).map(|n| message(200 + n as u64, "another story")));
+        author.run(feed, changes)
+    };
+    for (common, own, seq) in [(2, 1, 3), (0, 1, 1), (0, 3, 3), (0, 2, 2), (2, 4, 3), (1, 5, 3)] {
+        let refused = rejection(home.replica.ingest(fork(common, own)).await);
+        assert_eq!(refused, Rejection::Fork { seq }, "{common} in common, {own} of its own");
+        assert_eq!(home.digest(), before);
+    }
+    // A fork's continuation alone hangs on a change that is not here.
+    let mut other = Author::new(2);
+    other.run(feed, vec![message(100, "another"), message(101, "story"), message(102, "altogether")]);
+    let tail = rejection(home.replica.ingest(other.messages(feed, 3, 2)).await);
+    assert_eq!(tail, Rejection::Signature);
+    assert_eq!(home.replica.ingest(author.messages(feed, 3, 1)).await.expect("goes on"), Ingested::Stored(1));
+}
+
+#[tokio::test]
+async fn a2_one_bad_change_refuses_its_run_and_nothing_else() {
+    let (home, feed, _) = with_author().await;
+    let mut rng = Rng(0x4e91_0001);
+    let honest = Author::new(2).messages(feed, 0, 8);
+    let before = home.digest();
+    for _ in 0..60 {
+        let mut run = honest.clone();
+        let at = rng.below(8);
+        match rng.below(6) {
+            0 => run.changes[at].time_ms += 1,
+            1 => run.changes[at].payload[3] ^= 1,
+            2 => drop(run.changes.remove(at)),
+            3 => run.changes.insert(at, message(7, "smuggled in")),
+            4 => run.feed.segment = 1 + rng.below(1_000) as u32,
+            _ => run.feed.stream = Stream::Channel(ChannelId::from_bytes([at as u8; 16])),
+        }
+        assert_eq!(rejection(home.replica.ingest(run).await), Rejection::Signature);
+    }
+    assert_eq!(home.digest(), before);
+    assert_eq!(home.replica.ingest(honest).await.expect("honest"), Ingested::Stored(8));
+}
+
+#[tokio::test]
+async fn a8_a9_impossible_changes_are_refused_though_signed() {
+    let (home, feed, author) = with_author().await;
+    let before = home.digest();
+    let payload = vec![1];
+    for change in [
+        Change { time_ms: -1, payload: payload.clone() },
+        Change { time_ms: i64::MIN, payload: payload.clone() },
+        Change { time_ms: i64::MAX, payload: payload.clone() },
+        Change { time_ms: 0, payload: Vec::new() },
+        Change { time_ms: 0, payload: vec![0; ENVELOPE_BYTES_MAX + 1] },
+    ] {
+        rejection(home.replica.ingest(author.clone().run(feed, vec![change])).await);
+    }
+    assert_eq!(
+        rejection(home.replica.ingest(author.clone().run(feed, Vec::new())).await),
+        Rejection::Count(0)
+    );
+    let many = vec![Change { time_ms: 0, payload: payload.clone() }; 4_097];
+    assert_eq!(rejection(home.replica.ingest(author.clone().run(feed, many)).await), Rejection::Count(4_097));
+    let mut zero = author.clone().run(feed, vec![Change { time_ms: 0, payload }]);
+    zero.first_seq = 0;
+    rejection(home.replica.ingest(zero).await);
+    assert_eq!(home.digest(), before);
+}
+
+/// An authentic change without meaning stays in the chain and is passed on.
+#[tokio::test]
+async fn meaningless_events_are_kept_and_passed_on() {
+    let (home, feed, mut author) = with_author().await;
+    let unknown = Envelope { version: 200, lamport: 5, event: vec![0xff] }.encode();
+    let changes = vec![
+        Change { time_ms: 0, payload: vec![0xff; 100] },
+        Change { time_ms: 0, payload: unknown },
+        message(9, "readable"),
+    ];
+    assert_eq!(home.replica.ingest(author.run(feed, changes)).await.expect("authentic"), Ingested::Stored(3));
+    let other = Home::empty(3, home.community);
+    other.pull(&home).await;
+    assert_eq!(other.digest(), home.digest());
+    assert_eq!(other.state().hash(), home.state().hash());
+    let readable: Vec<bool> = other
+        .seen
+        .lock()
+        .expect("no panic")
+        .iter()
+        .filter(|e| e.feed == feed)
+        .map(|e| e.event.is_ok())
+        .collect();
+    assert_eq!(readable, [false, false, true]);
+    other.replica.audit().await.expect("one chain");
+}
+
+#[tokio::test]
+async fn n1_a_run_replayed_into_another_community_is_refused() {
+    let (home, feed, mut author) = with_author().await;
+    let other = Home::found(4);
+    other.admit(2).await;
+    let run = author.messages(feed, 0, 2);
+    let refused = other.replica.ingest(run.clone()).await;
+    assert!(matches!(refused, Err(ReplicaError::OtherCommunity)), "{refused:?}");
+    let relabelled = Run { feed: FeedId { community: other.community, ..feed }, ..run.clone() };
+    assert_eq!(rejection(other.replica.ingest(relabelled).await), Rejection::Signature);
+    let stolen = Run { feed: FeedId { device: home.device(), ..feed }, ..run };
+    assert_eq!(rejection(home.replica.ingest(stolen).await), Rejection::Signature, "another's feed");
+}
+
+#[tokio::test]
+async fn a12_strangers_wait_until_they_are_members() {
+    let home = Home::found(1);
+    let before = home.digest();
+    let feed = home.messages_of(device(2));
+    let early = Author::new(2).messages(feed, 0, 3);
+    assert_eq!(home.replica.ingest(early.clone()).await.expect("put off"), Ingested::Deferred);
+    for seed in 20..60 {
+        let run = Author::new(seed).messages(FeedId { device: device(seed), ..feed }, 0, 5);
+        assert_eq!(home.replica.ingest(run).await.expect("put off"), Ingested::Deferred);
+    }
+    assert_eq!(home.digest(), before, "nothing of a stranger is stored");
+    home.admit(2).await;
+    assert_eq!(home.replica.ingest(early).await.expect("a member's"), Ingested::Stored(3));
+}
+
+#[tokio::test]
+async fn the_founding_comes_first_and_only_the_founder_can_bring_it() {
+    let home = Home::found(1);
+    home.post("hello").await;
+    let charter = FeedId::new(home.community, home.device(), Stream::Charter);
+    let founding = home.replica.read_run(charter, 0).await.expect("readable").expect("there");
+    let messages = home.replica.read_run(home.messages_of(home.device()), 0).await.expect("readable");
+    let newcomer = Home::empty(2, home.community);
+    let early = newcomer.replica.ingest(messages.clone().expect("there")).await;
+    assert_eq!(early.expect("put off"), Ingested::Deferred);
+    // Somebody else's founding, relabelled to this community.
+    let other = Author::new(3).run(FeedId { device: device(3), ..charter }, vec![message(1, "I found this")]);
+    assert_eq!(newcomer.replica.ingest(other).await.expect("put off"), Ingested::Deferred);
+    assert_eq!(newcomer.replica.snapshot().change_count, 0);
+    assert_eq!(newcomer.replica.ingest(founding).await.expect("founds"), Ingested::Stored(2));
+    let late = newcomer.replica.ingest(messages.expect("there")).await;
+    assert_eq!(late.expect("known now"), Ingested::Stored(1));
+    assert_eq!((newcomer.digest(), newcomer.state().hash()), (home.digest(), home.state().hash()));
+}
+
+#[tokio::test]
+async fn m7_an_invite_answered_by_two_devices_admits_the_same_one_everywhere() {
+    for seed in 0..4 {
+        let owner = Home::found(1);
+        owner.admit(2).await;
+        let ticket = owner.invite(1, NOW + 1_000, Vec::new()).await;
+        let second = Home::empty(2, owner.community);
+        second.pull(&owner).await;
+        for (home, newcomer) in [(&owner, 30 + seed), (&second, 40 + seed)] {
+            let request = ticket.request(device(newcomer), format!("Member {newcomer}"));
+            home.replica.record(Intent::Admit(request)).await.expect("not known to be used");
+        }
+        owner.pull(&second).await;
+        second.pull(&owner).await;
+        let (a, b) = (owner.state(), second.state());
+        assert_eq!((a.hash(), owner.digest()), (b.hash(), second.digest()));
+        assert_ne!(a.is_member(&device(30 + seed)), a.is_member(&device(40 + seed)), "exactly one got in");
+        let reopened = second.reopen().await;
+        assert_eq!(reopened.state().hash(), a.hash());
+    }
+}
+
+#[tokio::test]
+async fn observers_get_every_event_exactly_once_across_reopenings() {
+    let (home, feed, mut author) = with_author().await;
+    let mut told: Vec<(FeedId, u64)> = Vec::new();
+    let (mut home, mut written) = (home, 0);
+    for round in 0..4 {
+        home.replica.ingest(author.messages(feed, written, 3)).await.expect("new");
+        written += 3;
+        home.post(&format!("round {round}")).await;
+        if round == 2 {
+            home.replica.ingest(Author::new(2).messages(feed, 0, written)).await.expect("known");
+        }
+        let (seed, community, folder) = (home.seed, home.community, home.folder.clone());
+        told.extend(home.seen.lock().expect("no panic").iter().map(|event| (event.feed, event.seq)));
+        let mut cursors = std::collections::BTreeMap::new();
+        told.iter().for_each(|(feed, seq)| drop(cursors.insert(*feed, *seq)));
+        home.close().await;
+        home = Home::open(seed, community, folder, cursors.into_iter().collect());
+        assert!(home.seen.lock().expect("no panic").is_empty(), "told twice");
+    }
+    let stored = home.replica.snapshot().change_count;
+    assert_eq!(told.len() as u64, stored);
+    assert_eq!(told.iter().collect::<BTreeSet<_>>().len() as u64, stored);
+    // Views that lost their last rows are given exactly those again.
+    let (seed, community, folder) = (home.seed, home.community, home.folder.clone());
+    home.close().await;
+    let behind = Home::open(seed, community, folder, vec![(feed, 7)]);
+    let again: Vec<_> = behind.seen.lock().expect("no panic").iter().map(|e| (e.feed, e.seq)).collect();
+    let expected: Vec<_> = told.iter().filter(|(id, seq)| *id != feed || *seq > 7).collect();
+    assert_eq!(again.iter().collect::<BTreeSet<_>>(), expected.iter().copied().collect());
+    assert_eq!(again.len(), expected.len());
+}
+
+#[tokio::test]
+async fn records_from_many_tasks_at_once_make_one_chain() {
+    let home = Home::found(1);
+    let channel = home.channel();
+    let tasks: Vec<_> = (0..150)
+        .map(|n| {
+            let replica = home.replica.clone();
+            tokio::spawn(async move {
+                replica.record(Intent::Post { channel, text: format!("from task {n}") }).await
+            })
+        })
+        .collect();
+    let mut hashes = BTreeSet::new();
+    for task in tasks {
+        hashes.insert(task.await.expect("no panic").expect("recorded"));
+    }
+    assert_eq!(hashes.len(), 150);
+    assert_eq!(home.replica.audit().await.expect("one chain"), 2);
+    let feed = home.messages_of(home.device());
+    let seqs: Vec<u64> =
+        home.seen.lock().expect("no panic").iter().filter(|e| e.feed == feed).map(|e| e.seq).collect();
+    assert_eq!(seqs, (1..=150).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn p2_what_was_recorded_before_closing_is_there_afterwards() {
+    let home = Home::found(1);
+    let channel = home.channel();
+    let tasks: Vec<_> = (0..30)
+        .map(|n| {
+            let replica = home.replica.clone();
+            tokio::spawn(async move { replica.record(Intent::Post { channel, text: format!("{n}") }).await })
+        })
+        .collect();
+    home.post("first").await;
+    home.replica.close().await;
+    home.replica.close().await;
+    let mut recorded = BTreeSet::new();
+    for task in tasks {
+        match task.await.expect("no panic") {
+            Ok(hash) => drop(recorded.insert(hash)),
+            Err(error) => assert!(matches!(error, ReplicaError::Closed), "{error}"),
+        }
+    }
+    let late = home.replica.record(Intent::Post { channel, text: "late".into() }).await;
+    assert!(matches!(late, Err(ReplicaError::Closed)), "{late:?}");
+    let (seed, community, folder) = (home.seed, home.community, home.folder.clone());
+    home.thread.join().expect("the thread ends well");
+    let again = Home::open(seed, community, folder, Vec::new());
+    let stored: BTreeSet<_> = again.seen.lock().expect("no panic").iter().map(|event| event.hash).collect();
+    assert!(recorded.is_subset(&stored), "answered, but not stored");
+    again.post("and goes on").await;
+    again.replica.audit().await.expect("one chain");
+}
+
+#[tokio::test]
+async fn random_orders_of_arrival_give_one_state() {
+    let source = Home::found(1);
+    for seed in 2..6 {
+        source.admit(seed).await;
+    }
+    let mut runs = Vec::new();
+    for seed in 2..6 {
+        let (feed, mut author) = (source.messages_of(device(seed)), Author::new(seed));
+        for n in 0..4 {
+            runs.push(author.messages(feed, n * 3, 3));
+        }
+    }
+    for run in &runs {
+        source.replica.ingest(run.clone()).await.expect("in order");
+    }
+    for seed in 0..6 {
+        let mut rng = Rng(seed);
+        let home = Home::empty(9, source.community);
+        let mut order = runs.clone();
+        for last in (1..order.len()).rev() {
+            order.swap(last, rng.below(last + 1));
+        }
+        // Whoever is out of place or not yet a member comes again later.
+        for _ in 0..order.len() {
+            for run in &order {
+                let _ = home.replica.ingest(run.clone()).await;
+            }
+            if home.replica.snapshot().change_count == 0 {
+                home.pull(&source).await;
+            }
+        }
+        assert_eq!((home.digest(), home.state().hash()), (source.digest(), source.state().hash()));
+    }
+}
+
+#[tokio::test]
+async fn a_replica_of_an_unknown_community_is_empty_and_stays_so() {
+    let home = Home::empty(1, CommunityId::from_bytes([5; 32]));
+    assert_eq!(home.replica.snapshot().change_count, 0);
+    assert_eq!(home.replica.positions().await.expect("readable"), []);
+    assert_eq!(home.replica.audit().await.expect("nothing to audit"), 0);
+    let refused = home.replica.record(Intent::DropShard { model: exo_model::hash::blake3(b"") }).await;
+    assert!(matches!(refused, Err(ReplicaError::Refused(Refusal::NotAMember))), "{refused:?}");
+    assert_eq!(key(1).device(), home.device());
+}

@@ -1,0 +1,106 @@
+//! House rules that a machine can check.
+
+use std::path::{Path, PathBuf};
+
+use exo_tests::{files_below, workspace_root};
+
+/// Modules without clocks, hash maps, runtimes and I/O: everything they do
+/// follows from their arguments.
+const PURE: [&str; 4] =
+    ["model/src", "inference/src/plan", "inference/src/session", "sync/src/session.rs"];
+const PURE_TOO: [&str; 2] = ["inference/src/plan.rs", "inference/src/session.rs"];
+
+/// Words that pure code does not need.
+const IMPURE: [&str; 11] = [
+    "HashMap",
+    "HashSet",
+    "Instant::",
+    "SystemTime",
+    "tokio",
+    "async ",
+    ".await",
+    "std::thread",
+    "std::fs",
+    "std::net::Tcp",
+    "std::env",
+];
+
+/// Longest source file, in lines; reviewed from 800 on.
+const LINES_MAX: usize = 800;
+
+fn sources(places: &[&str]) -> Vec<PathBuf> {
+    let root = workspace_root();
+    let one = |place: &&str| {
+        let path = root.join(place);
+        if path.is_dir() { files_below(&path, "rs") } else { vec![path] }
+    };
+    places.iter().flat_map(one).collect()
+}
+
+/// The code of a line, without its comment.
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or_default()
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn pure_modules_have_no_clock_hash_map_runtime_or_files() {
+    let mut places = PURE.to_vec();
+    places.extend(PURE_TOO);
+    let files = sources(&places);
+    assert!(files.len() > 20, "the scan finds the pure modules: {}", files.len());
+    for path in files {
+        for (index, line) in read(&path).lines().enumerate() {
+            for word in IMPURE {
+                assert!(!code(line).contains(word), "{}:{}: {word}", path.display(), index + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_scan_sees_what_it_looks_for() {
+    assert!(code("let map = HashMap::new(); // why").contains("HashMap"));
+    assert!(!code("/// unlike a HashMap").contains("HashMap"));
+}
+
+#[test]
+fn sources_stay_readable() {
+    for path in files_below(&workspace_root(), "rs") {
+        let text = read(&path);
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines", path.display());
+        for (index, line) in text.lines().enumerate() {
+            // Put together, so that this file does not contain it.
+            for word in [concat!("to", "do!("), concat!("FIX", "ME"), concat!("un", "implemented!(")] {
+                assert!(!line.contains(word), "{}:{}: {word}", path.display(), index + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn modules_say_what_they_are() {
+    for folder in ["app", "model", "sync", "inference", "projections", "ui", "tests"] {
+        for path in files_below(&workspace_root().join(folder), "rs") {
+            let text = read(&path);
+            let documented = text.starts_with("//!") || path.ends_with("ui/build.rs");
+            assert!(documented, "{} starts without //! docs", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_project_names_no_absolute_path() {
+    for extension in ["rs", "toml", "md", "slint"] {
+        for path in files_below(&workspace_root(), extension) {
+            let text = read(&path);
+            for word in [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")] {
+                assert!(!text.contains(word), "{}: {word}", path.display());
+            }
+        }
+    }
+}
