@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -15,6 +16,9 @@ use crate::{bench, command, complain, demo, face};
 
 /// Exit code where a window was wanted and there is no display.
 const NO_DISPLAY: u8 = 2;
+/// Longest wait for background work when the program ends; all that matters is
+/// stored by then.
+const SHUTDOWN: Duration = Duration::from_secs(1);
 /// Memory offered unless said otherwise: 1 GiB.
 const OFFERED_DEFAULT: &str = "1GiB";
 
@@ -91,19 +95,28 @@ impl Options {
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.what.unwrap_or(What::Window { json: false }) {
         What::Window { json } => window(&cli.options, json),
-        What::Node { json } => {
-            let options = cli.options.node()?;
-            runtime()?.block_on(async {
-                let node = Node::start(options).await?;
-                let served = if json { serve_json(&node).await } else { face::shell::serve(node.clone()).await };
-                node.close().await;
-                served.context("standard input and output")
-            })?;
-            Ok(ExitCode::SUCCESS)
-        }
+        What::Node { json } => terminal(&cli.options, json),
         What::Demo(args) => runtime()?.block_on(demo::run(args)),
         What::Bench(args) => bench::run(&args),
     }
+}
+
+fn terminal(options: &Options, json: bool) -> anyhow::Result<ExitCode> {
+    let options = options.node()?;
+    let runtime = runtime()?;
+    let served = runtime.block_on(async {
+        let node = Node::start(options).await?;
+        let served = if json {
+            Box::pin(serve_json(&node)).await
+        } else {
+            Box::pin(face::shell::serve(node.clone())).await
+        };
+        node.close().await;
+        served.context("standard input and output")
+    });
+    // A read of standard input cannot be cancelled: do not wait for it.
+    runtime.shutdown_timeout(SHUTDOWN);
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 async fn serve_json(node: &Arc<Node>) -> std::io::Result<()> {
@@ -128,6 +141,7 @@ fn window(options: &Options, json: bool) -> anyhow::Result<ExitCode> {
     let node: Arc<Node> = runtime.block_on(Node::start(options))?;
     let outcome = face::window::run(&runtime, &node, json);
     runtime.block_on(node.close());
+    runtime.shutdown_timeout(SHUTDOWN);
     match outcome {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error @ exo_ui::WindowError::NoDisplay { .. }) => {

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Found { name: String, community: String },
     /// Join with an invite; answers when the join is complete.
     Join { name: String, ticket: String },
+    /// Give up a join that is not complete.
+    CancelJoin,
     /// Make an invite.
     Invite {
         #[serde(default = "one")]
@@ -151,6 +153,10 @@ pub(crate) async fn run(
             node.joined().await?;
             Ok(Reply::Community(CommunityReport::of(&membership)))
         }
+        Command::CancelJoin => {
+            node.forget_join().await?;
+            Ok(Reply::Done)
+        }
         Command::Invite { uses } => {
             let ticket = node.membership()?.invite(uses).await?.to_string();
             Ok(Reply::Ticket { ticket })
@@ -163,7 +169,7 @@ pub(crate) async fn run(
             let membership = node.membership()?;
             let manifest = match path {
                 Some(path) => membership.add_model(&path).await?,
-                None => node.add_starter(&membership).await?,
+                None => membership.add_starter().await?,
             };
             Ok(Reply::Model(ModelReport::of(&manifest)))
         }

@@ -15,15 +15,21 @@ mod provider;
 mod requester;
 mod weights;
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use exo_model::id::DeviceId;
 use exo_model::signature::SecretKey;
 use exo_sync::mesh::{Mesh, StageStream};
 use exo_sync::replica::Replica;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use protocol::{FromProvider, Opening};
+
+use crate::bytes::human;
 
 pub(crate) use asking::{AskEvent, Answer, Question, SharedStage};
 pub(crate) use host::StageHost;
@@ -37,15 +43,20 @@ pub(crate) enum EngineError {
     UnknownModel(String),
     #[error("{0}")]
     Plan(#[from] exo_inference::plan::PlanError),
-    #[error("{needed} bytes of memory are needed, {free} of the {offered} offered are free")]
+    #[error(
+        "{} of memory are needed, {} of the {} offered are free; try again when other models rest",
+        human(*needed), human(*free), human(*offered)
+    )]
     Memory {
-        /// For the layers asked for, with caches and reserve.
+        /// For the layers asked for, with caches and reserve, bytes.
         needed: u64,
-        /// What is left.
+        /// What is left, bytes.
         free: u64,
-        /// What this machine offers in all.
+        /// What this machine offers in all, bytes.
         offered: u64,
     },
+    #[error("refused: {0}")]
+    Refused(String),
     #[error("the model's bytes cannot be had: {0}")]
     Weights(String),
     #[error("the model cannot be loaded: {0}")]
@@ -54,13 +65,19 @@ pub(crate) enum EngineError {
     Prompt(String),
     #[error("{name}: {reason}")]
     Provider {
-        /// Who.
+        /// Whose machine.
+        device: DeviceId,
+        /// Its owner's name.
         name: String,
         /// What it said.
         reason: String,
     },
     #[error("{0} fell silent in the middle of the answer")]
     Silent(String),
+    #[error("the built-in model is switched off on this node")]
+    StarterOff,
+    #[error("stopped before the answer began")]
+    Stopped,
     #[error(transparent)]
     Replica(#[from] exo_sync::replica::ReplicaError),
     #[error("a background thread failed")]
@@ -73,12 +90,32 @@ pub(crate) struct Engine {
     mesh: Mesh,
     key: SecretKey,
     host: Arc<StageHost>,
+    /// Becomes true when sessions are to end.
+    closing: watch::Sender<bool>,
+    /// Becomes true when the last one has.
+    served: watch::Sender<bool>,
 }
 
+/// Longest wait for sessions to settle when the program ends.
+const CLOSING_MAX: Duration = Duration::from_secs(3);
+/// Longest wait for the first frame of a stream.
+const OPENING_DEADLINE: Duration = Duration::from_secs(10);
+/// Streams of peers that may be served at the same time.
+const STREAMS_MAX: usize = 64;
+/// How often locks are looked at that nobody will use any more.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+
 impl Engine {
-    pub(crate) fn new(replica: Replica, mesh: Mesh, key: SecretKey, offered_bytes: u64) -> Arc<Self> {
-        let host = Arc::new(StageHost::new(replica.clone(), mesh.clone(), offered_bytes));
-        Arc::new(Self { replica, mesh, key, host })
+    pub(crate) fn new(
+        replica: Replica,
+        mesh: Mesh,
+        key: SecretKey,
+        offered_bytes: u64,
+        starter_path: Option<PathBuf>,
+    ) -> Arc<Self> {
+        let host = Arc::new(StageHost::new(replica.clone(), mesh.clone(), offered_bytes, starter_path));
+        let (closing, served) = (watch::Sender::new(false), watch::Sender::new(true));
+        Arc::new(Self { replica, mesh, key, host, closing, served })
     }
 
     /// What this machine serves.
@@ -86,21 +123,47 @@ impl Engine {
         &self.host
     }
 
-    /// Answers the streams that peers open, until the mesh closes.
+    /// Answers the streams that peers open, until [`Engine::close`].
     pub(crate) async fn serve(self: Arc<Self>, mut streams: mpsc::Receiver<StageStream>) {
-        while let Some(stream) = streams.recv().await {
-            let engine = self.clone();
-            tokio::spawn(async move {
-                let peer = stream.peer;
-                if let Err(reason) = engine.serve_one(stream).await {
-                    tracing::debug!(%peer, %reason, "stage stream ended");
+        self.served.send_replace(false);
+        let mut closing = self.closing.subscribe();
+        let mut serving = JoinSet::new();
+        let mut tidy = tokio::time::interval(TIDY_EVERY);
+        let mut forgotten = BTreeSet::new();
+        loop {
+            tokio::select! {
+                stream = streams.recv(), if serving.len() < STREAMS_MAX => {
+                    let Some(stream) = stream else { break };
+                    let engine = self.clone();
+                    serving.spawn(async move {
+                        let peer = stream.peer;
+                        if let Err(reason) = engine.serve_one(stream).await {
+                            tracing::debug!(%peer, %reason, "stage stream ended");
+                        }
+                    });
                 }
-            });
+                Some(_) = serving.join_next() => {}
+                _ = tidy.tick() => forgotten = self.host.close_forgotten_locks(&forgotten).await,
+                () = provider::until(&mut closing) => break,
+            }
         }
+        while serving.join_next().await.is_some() {}
+        self.served.send_replace(true);
+    }
+
+    /// Ends every session served here; what was vouched for is posted.
+    pub(crate) async fn close(&self) {
+        self.closing.send_replace(true);
+        let mut served = self.served.subscribe();
+        let _ = tokio::time::timeout(CLOSING_MAX, served.wait_for(|served| *served)).await;
     }
 
     async fn serve_one(&self, mut stream: StageStream) -> Result<(), String> {
-        let first = stream.receiver.receive().await.map_err(|error| error.to_string())?;
+        let opening = stream.receiver.receive_at_most(protocol::OPENING_BYTES_MAX);
+        let first = tokio::time::timeout(OPENING_DEADLINE, opening)
+            .await
+            .map_err(|_| "it said nothing")?
+            .map_err(|error| error.to_string())?;
         let opening: Opening = protocol::decode(&first.ok_or("closed at once")?)?;
         match opening {
             Opening::Prepare { model, layers } => {
@@ -117,8 +180,10 @@ impl Engine {
                 sender.finish();
                 preparing.await.map_err(|error| error.to_string())
             }
-            Opening::Session(terms) => provider::serve(self.host.clone(), *terms, stream).await,
-            Opening::Attach { job } => provider::attach(&self.host, job, stream).await,
+            Opening::Session(terms) => {
+                provider::serve(self.host.clone(), *terms, stream, self.closing.subscribe()).await
+            }
+            Opening::Attach { job, requester } => provider::attach(&self.host, (requester, job), stream).await,
         }
     }
 

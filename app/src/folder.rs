@@ -130,11 +130,9 @@ impl Folder {
         self.root.join("blobs")
     }
 
-    /// Where model files that this program writes go; created when asked for.
-    pub(crate) fn models(&self) -> Result<PathBuf, FolderError> {
-        let path = self.root.join("models");
-        std::fs::create_dir_all(&path).map_err(|source| FolderError::Io { path: path.clone(), source })?;
-        Ok(path)
+    /// Where model files that this program writes go.
+    pub(crate) fn models(&self) -> PathBuf {
+        self.root.join("models")
     }
 
     /// This device's key; made on the first run.

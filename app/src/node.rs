@@ -71,6 +71,8 @@ pub(crate) enum NodeError {
     TicketExpired,
     #[error("this node belongs to \"{0}\" already; start another with --data FOLDER")]
     HasCommunity(String),
+    #[error("a join is under way; it goes on until somebody answers, or until it is cancelled")]
+    Joining,
     #[error("there is no community yet: found one, or join one with an invite")]
     NoCommunity,
     #[error("the join was refused: {0}")]
@@ -86,6 +88,8 @@ pub(crate) struct Node {
     options: NodeOptions,
     profile: Mutex<Profile>,
     membership: watch::Sender<Option<Arc<Membership>>>,
+    /// Held while the community changes, so that two founders at once do not.
+    changing: tokio::sync::Mutex<()>,
 }
 
 impl Node {
@@ -101,11 +105,12 @@ impl Node {
             options,
             profile: Mutex::new(profile.clone()),
             membership: watch::Sender::new(None),
+            changing: tokio::sync::Mutex::default(),
         });
         if let Some(community) = profile.community_id() {
             let membership = node.open(community).await?;
             if let Some(ticket) = &profile.joining {
-                membership.resume_join(&ticket.parse()?, profile.name.clone());
+                node.begin_join(&membership, &ticket.parse()?, profile.name.clone());
             }
         }
         Ok(node)
@@ -143,6 +148,7 @@ impl Node {
 
     /// Founds a community and becomes its owner.
     pub(crate) async fn found(&self, name: &str, community: &str) -> Result<Arc<Membership>, NodeError> {
+        let _one_at_a_time = self.changing.lock().await;
         self.refuse_second()?;
         let name = clean_name("your name", name)?;
         let id = replica::found(
@@ -157,44 +163,60 @@ impl Node {
         self.remember(|profile| {
             profile.name = name;
             profile.community = Some(id.to_hex());
+            profile.joining = None;
         })?;
         self.open(id).await
     }
 
     /// Starts joining with an invite; see [`Membership::watch_join`].
-    pub(crate) async fn join(&self, name: &str, ticket: &str) -> Result<Arc<Membership>, NodeError> {
+    pub(crate) async fn join(self: &Arc<Self>, name: &str, ticket: &str) -> Result<Arc<Membership>, NodeError> {
+        let _one_at_a_time = self.changing.lock().await;
         self.refuse_second()?;
         let name = clean_name("your name", name)?;
         let parsed: Ticket = ticket.parse()?;
         if exo_model::port::Clock::now_ms(&SystemClock) > parsed.expires_ms {
             return Err(NodeError::TicketExpired);
         }
+        let membership = self.open(parsed.community).await?;
         self.remember(|profile| {
             profile.name.clone_from(&name);
             profile.community = Some(parsed.community.to_hex());
             profile.joining = Some(parsed.to_string());
         })?;
-        let membership = self.open(parsed.community).await?;
-        membership.resume_join(&parsed, name);
+        self.begin_join(&membership, &parsed, name);
         Ok(membership)
     }
 
-    /// Waits until a join is complete and forgets the ticket; a refused one is
-    /// forgotten as well, so that another ticket can be tried.
+    /// Starts a join, and the task that forgets the ticket when it is over. A
+    /// refused join is forgotten whole, so that another ticket can be tried.
+    fn begin_join(self: &Arc<Self>, membership: &Arc<Membership>, ticket: &Ticket, name: String) {
+        membership.resume_join(ticket, name);
+        let (node, membership) = (self.clone(), membership.clone());
+        tokio::spawn(async move {
+            let ended = match membership.join_outcome().await {
+                Ok(()) => node.remember(|profile| profile.joining = None),
+                Err(NodeError::JoinRefused(reason)) => {
+                    tracing::info!(%reason, "the join was refused");
+                    node.forget_join().await
+                }
+                Err(_) => Ok(()),
+            };
+            if let Err(error) = ended {
+                tracing::error!(%error, "the end of a join could not be noted");
+            }
+        });
+    }
+
+    /// Waits until the join under way is over, if there is one.
     pub(crate) async fn joined(&self) -> Result<(), NodeError> {
         let membership = self.membership()?;
-        match membership.join_outcome().await {
-            Ok(()) => self.remember(|profile| profile.joining = None),
-            Err(error) => {
-                self.forget_join().await?;
-                Err(error)
-            }
-        }
+        membership.join_outcome().await
     }
 
     /// Gives up a join that is not complete. What was received stays in the
     /// store and harms nobody; the node is free to join or found again.
     pub(crate) async fn forget_join(&self) -> Result<(), NodeError> {
+        let _one_at_a_time = self.changing.lock().await;
         if self.lock_profile().joining.is_none() {
             return Ok(());
         }
@@ -237,6 +259,7 @@ impl Node {
 
     fn refuse_second(&self) -> Result<(), NodeError> {
         match self.membership.borrow().as_ref() {
+            Some(_) if self.lock_profile().joining.is_some() => Err(NodeError::Joining),
             Some(membership) => Err(NodeError::HasCommunity(membership.replica().state().name.clone())),
             None => Ok(()),
         }

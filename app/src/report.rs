@@ -33,6 +33,7 @@ impl CommunityReport {
 pub(crate) struct MessageReport {
     pub(crate) id: String,
     pub(crate) author: String,
+    pub(crate) device: String,
     pub(crate) time_ms: i64,
     pub(crate) text: String,
 }
@@ -42,6 +43,7 @@ impl MessageReport {
         Self {
             id: row.hash.to_hex(),
             author: row.author_name.clone(),
+            device: row.author.to_hex(),
             time_ms: row.time_ms,
             text: row.text.clone(),
         }

@@ -23,7 +23,7 @@ pub(crate) use dtype::id_of;
 pub use value::{Array, Value};
 
 /// Longest header read, in bytes.
-pub const HEADER_BYTES_MAX: u64 = 64 << 20;
+pub const HEADER_BYTES_MAX: u64 = exo_model::weights::HEADER_BYTES_MAX;
 /// Most metadata entries.
 pub const METADATA_ENTRIES_MAX: u64 = 4_096;
 /// Most tensors.

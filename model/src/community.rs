@@ -23,6 +23,8 @@ use crate::ledger::{Ledger, Voucher};
 use crate::text::is_clean_name;
 use crate::weights::{LayerRange, ModelManifest};
 
+/// Furthest an event may be ahead of the clock and still move it.
+pub const LAMPORT_JUMP_MAX: u64 = 1 << 32;
 /// Most members of one community.
 pub const MEMBERS_MAX: usize = 1_024;
 /// Most channels of one community.
@@ -204,7 +206,6 @@ impl CommunityState {
         let Event::Founded { name, founder, founder_name, floor, .. } = body else { return false };
         let authentic = self.members.is_empty()
             && event.seq == 1
-            && event.feed.segment == 0
             && event.payload_hash == *self.id.as_bytes()
             && *founder == event.feed.device
             && is_clean_name(name)
@@ -392,7 +393,7 @@ impl Community {
         let last = self.events.last_key_value().map(|(order, _)| *order);
         let mut messages = Vec::new();
         for event in events {
-            if event.feed.community != self.state.id || event.event.is_err() {
+            if event.feed.community != self.state.id || event.feed.segment != 0 || event.event.is_err() {
                 continue;
             }
             // Messages shape views, not the state; keeping them out keeps
@@ -465,9 +466,11 @@ impl Community {
             .is_none_or(|(_, (_, greatest))| *greatest < event.lamport)
     }
 
-    /// Moves the clock on; strangers do not.
+    /// Moves the clock on. Strangers do not, and nobody moves it so far that
+    /// it could run out: whoever writes such a time only puts their own words
+    /// at the end.
     fn advance(&mut self, author: &DeviceId, lamport: u64) {
-        if self.state.is_member(author) {
+        if self.state.is_member(author) && lamport <= self.lamport.saturating_add(LAMPORT_JUMP_MAX) {
             self.lamport = self.lamport.max(lamport);
         }
     }

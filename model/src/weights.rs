@@ -19,6 +19,8 @@ pub const LAYERS_MAX: u32 = 512;
 pub const RANGES_PER_PART_MAX: usize = 64;
 /// Longest name, architecture or licence text, in bytes.
 pub const MODEL_TEXT_BYTES_MAX: usize = 128;
+/// Longest header of a model file, bytes.
+pub const HEADER_BYTES_MAX: u64 = 64 << 20;
 /// Longest encoded manifest: fits one event with room for its envelope.
 pub const MANIFEST_BYTES_MAX: usize = 24 * 1024;
 
@@ -208,6 +210,9 @@ impl ModelManifest {
             {
                 return Err(ManifestError::BadRange);
             }
+        }
+        if self.header.len() > HEADER_BYTES_MAX {
+            return Err(ManifestError::TooLarge("the header"));
         }
         if self.header.start != 0 || self.header.is_empty() || self.header.end > self.size_bytes {
             return Err(ManifestError::BadRange);

@@ -5,6 +5,7 @@
 //! again, and only members are served.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use iroh::endpoint::Connection;
 use iroh_blobs::api::blobs::{AddPathOptions, ImportMode};
@@ -26,6 +27,8 @@ use crate::replica::Replica;
 /// Ranges are fetched in multiples of this many bytes: unaligned edges could
 /// not be served on to others.
 pub const ALIGNMENT_BYTES: u64 = 16 * 1024;
+/// Longest silence of a source.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Provider events that may wait.
 const EVENTS: usize = 32;
 
@@ -173,7 +176,9 @@ impl Blobs {
             return Ok(Fetched::default());
         }
         let mut steps = self.store.remote().execute_get(connection.clone(), local.missing()).stream();
-        while let Some(step) = steps.next().await {
+        while let Some(step) =
+            tokio::time::timeout(SILENCE_MAX, steps.next()).await.map_err(|_| failed("the source fell silent".into()))?
+        {
             match step {
                 GetProgressItem::Progress(bytes) => progress(bytes),
                 GetProgressItem::Done(stats) => {

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use iroh::address_lookup::memory::MemoryLookup;
-use iroh::endpoint::{Connection, presets};
+use iroh::endpoint::{Connection, QuicTransportConfig, presets};
 use iroh::protocol::Router;
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode};
 use tokio::sync::{mpsc, watch};
@@ -46,6 +46,10 @@ pub const ALPN_STAGE: &[u8] = b"exo/stage/0";
 
 /// Longest wait for a connection; iroh's own is 30 s.
 pub const DIAL_DEADLINE: Duration = Duration::from_secs(5);
+/// Unread bytes that one connection may hold here.
+const RECEIVE_WINDOW_BYTES: u32 = 16 << 20;
+/// Streams a peer may have open on one connection, in each direction.
+const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 /// Stage streams that may wait to be picked up.
 const STAGE_INBOX: usize = 32;
 /// Refusals remembered for display.
@@ -321,10 +325,21 @@ async fn bind(config: &MeshConfig, switch: admission::Switch) -> Result<Endpoint
         .clear_ip_transports()
         .bind_addr(config.bind)
         .map_err(|error| failed(error.to_string()))?
+        .transport_config(transport())
         .hooks(admission::MembersOnly::new(config.replica.clone(), switch))
         .bind()
         .await
         .map_err(|error| failed(format!("{error:#}")))
+}
+
+/// Bounds what one connection may make us hold: QUIC's own default has no
+/// limit for all streams together.
+fn transport() -> QuicTransportConfig {
+    QuicTransportConfig::builder()
+        .receive_window(RECEIVE_WINDOW_BYTES.into())
+        .max_concurrent_bidi_streams(STREAMS_PER_CONNECTION_MAX.into())
+        .max_concurrent_uni_streams(STREAMS_PER_CONNECTION_MAX.into())
+        .build()
 }
 
 fn endpoint_id(device: &DeviceId) -> Option<EndpointId> {

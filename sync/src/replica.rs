@@ -58,7 +58,7 @@ pub enum Ingested {
     Stored(usize),
     /// All of it was here already.
     Known,
-    /// Its author is not known as a member yet; it will be fetched again.
+    /// Its author or its channel is not known yet; it will be fetched again.
     Deferred,
 }
 
@@ -364,6 +364,10 @@ impl Worker {
         // Founding comes first, from a device no state knows yet.
         let founding = feed.stream == Stream::Charter && self.community.state().members.is_empty();
         if !founding && !self.community.state().is_member(&feed.device) {
+            return Ok(Ingested::Deferred);
+        }
+        // Feeds are bounded by members and channels.
+        if matches!(feed.stream, Stream::Channel(channel) if !self.community.state().channels.contains_key(&channel)) {
             return Ok(Ingested::Deferred);
         }
         let known = self.store.position(&feed)?;

@@ -173,11 +173,11 @@ fn asking(bench: &Bench) {
     view.ask = AskView {
         model: "Exo Starter".to_owned(),
         question: "What is a peer?".to_owned(),
-        state: AskState::Fetching { from: vec!["Ana".to_owned()], percent: 62 },
+        state: AskState::Fetching { by: vec!["Ana".to_owned()], percent: 62 },
         ..AskView::default()
     };
     bench.show(view.clone());
-    assert!(bench.has("Fetching layers from Ana… 62 %"));
+    assert!(bench.has("Ana is fetching layers… 62 %"));
     assert_eq!(bench.one("Layers fetched").accessible_value().as_deref(), Some("62"));
 
     view.ask.state = AskState::Answering { by: vec!["Ben".to_owned(), "Chloe".to_owned()] };

@@ -140,12 +140,12 @@ pub(crate) fn ask_state(state: &AskState) -> String {
         AskState::Unavailable { reason } | AskState::Failed { reason } => reason.clone(),
         AskState::Ready | AskState::Finished => String::new(),
         AskState::Preparing => "Looking for machines to answer…".to_owned(),
-        AskState::Fetching { from, percent } => {
+        AskState::Fetching { by, percent } => {
             let percent = percent.min(&100);
-            if from.is_empty() {
-                format!("Fetching layers… {percent} %")
-            } else {
-                format!("Fetching layers from {}… {percent} %", names(from))
+            match by.as_slice() {
+                [] => format!("Fetching layers… {percent} %"),
+                [one] => format!("{one} is fetching layers… {percent} %"),
+                many => format!("{} are fetching layers… {percent} %", names(many)),
             }
         }
         AskState::Answering { by } => match by.as_slice() {
@@ -249,8 +249,8 @@ mod tests {
 
     #[test]
     fn states_in_words() {
-        let state = AskState::Fetching { from: vec!["Ana".to_owned()], percent: 62 };
-        assert_eq!(ask_state(&state), "Fetching layers from Ana… 62 %");
+        let state = AskState::Fetching { by: vec!["Ana".to_owned()], percent: 62 };
+        assert_eq!(ask_state(&state), "Ana is fetching layers… 62 %");
         let both = Connection { connected: 2, known: 2 };
         assert_eq!(connection(both), "connected to 2 of 2 peers");
         let away = Connection { connected: 0, known: 2 };

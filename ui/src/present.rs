@@ -27,7 +27,7 @@ pub const ANSWER_CHARS_MAX: usize = 32_000;
 /// Longest name of a person or community that can be typed.
 pub const NAME_CHARS_MAX: usize = 64;
 /// Longest invite that can be pasted.
-pub const TICKET_CHARS_MAX: usize = 4_096;
+pub const TICKET_CHARS_MAX: usize = 16_384;
 
 /// Rows that may stay above the page before they are let go all at once, so that
 /// not every new message moves the list.

@@ -223,8 +223,8 @@ pub enum AskState {
     Ready,
     /// Weights are on their way.
     Fetching {
-        /// Who sends them.
-        from: Vec<String>,
+        /// Whose machines fetch them.
+        by: Vec<String>,
         /// How much is here, 0 to 100.
         percent: u8,
     },

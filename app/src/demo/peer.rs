@@ -115,7 +115,7 @@ impl Peer {
     }
 
     /// Waits until the process ends by itself (a window that is closed).
-    pub(super) async fn ended(&mut self) {
+    pub(super) async fn ended(mut self) {
         let _ = self.child.wait().await;
     }
 

@@ -107,8 +107,7 @@ pub(super) async fn tell(args: &DemoArgs, folder: &Path, narrator: &mut Narrator
     });
     if args.window {
         stage.narrator.note("Ana's window stays open. Close it to end the demo.");
-        stage.peers[0].ended().await;
-        stage.peers.remove(0);
+        stage.peers.remove(0).ended().await;
     }
     for peer in stage.peers.drain(..) {
         peer.stop().await?;

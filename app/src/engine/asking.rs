@@ -1,13 +1,13 @@
 //! A question from beginning to end: plan, prepare, lock, open, stream, settle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use exo_inference::chat::{ChatTemplate, Message, Role};
-use exo_inference::plan::{Candidate, Plan, PlanRequest, RttTable, StagePlan, plan};
+use exo_inference::plan::{Candidate, Plan, PlanRequest, RttTable, StagePlan, plan, stage_memory_bytes};
 use exo_inference::sample::Sampling;
-use exo_inference::session::{FinishReason, RequesterSession, SessionRequest};
+use exo_inference::session::{FinishReason, RequesterError, RequesterSession, SessionRequest};
 use exo_inference::tokenizer::Tokenizer;
 use exo_model::amount::Amount;
 use exo_model::community::CommunityState;
@@ -29,6 +29,12 @@ const MAX_TOKENS: u32 = 256;
 /// Assumed cost of a machine that was not measured, µs per MiB and token:
 /// about 2.5 GB/s of weights.
 const MICROS_PER_MIB_UNKNOWN: u32 = 400;
+
+/// Longest wait for a provider to open its session; it may wait for sync and
+/// for its own next stage.
+const READY_MAX: Duration = Duration::from_secs(25);
+/// Longest silence of a machine that prepares layers: loading says nothing.
+const NEWS_MAX: Duration = Duration::from_secs(120);
 
 /// What a person asks.
 #[derive(Clone, Debug)]
@@ -99,7 +105,17 @@ impl Engine {
         events: &mpsc::Sender<AskEvent>,
     ) -> Result<Vec<SharedStage>, EngineError> {
         let file = find_model(&self.replica.state(), model)?;
-        let stages = self.line_up(&file)?;
+        self.prepare(&file, &BTreeSet::new(), events).await
+    }
+
+    async fn prepare(
+        &self,
+        file: &BlobHash,
+        without: &BTreeSet<DeviceId>,
+        events: &mpsc::Sender<AskEvent>,
+    ) -> Result<Vec<SharedStage>, EngineError> {
+        let file = *file;
+        let stages = self.line_up(&file, without)?;
         // The one who asks may have stopped listening; the work goes on.
         let _ = events.send(AskEvent::Planned(stages.clone())).await;
         let mut prepared = Vec::new();
@@ -135,17 +151,25 @@ impl Engine {
         stop: watch::Receiver<bool>,
     ) -> Result<Answer, EngineError> {
         let file = find_model(&self.replica.state(), question.model.as_deref())?;
-        let stages = self.share(question.model.as_deref(), &events).await?;
         let manifest = self.host.model(&file)?.manifest;
-        let (prompt, tokenizer) = self.prompt(&file, &question.text).await?;
-        let request = SessionRequest {
-            session: JobId::from_bytes(random()),
-            max_tokens: question.max_tokens.unwrap_or(MAX_TOKENS),
-            end_tokens: tokenizer.end_tokens().clone(),
-            context_tokens: context_tokens(&manifest),
-            prompt,
+        let mut stopping = stop.clone();
+        let preparing = async {
+            let (prompt, tokenizer) = self.prompt(&file, &question.text).await?;
+            let request = self.request(&manifest, &question, prompt, &tokenizer);
+            let refused = |error: RequesterError| EngineError::Prompt(error.to_string());
+            // Looked at before credit is locked for it.
+            RequesterSession::new(request.clone()).map_err(refused)?;
+            let (request, line_up, stages) = self.line_up_for(request, &manifest, &events).await?;
+            let session = RequesterSession::new(request).map_err(refused)?;
+            Ok::<_, EngineError>((session, tokenizer, line_up, stages))
         };
-        let mut line_up = self.open(&request, &manifest, &stages).await?;
+        // Whatever is fetched or loaded by then stays; the locks are given
+        // back by those they were written for.
+        let (session, tokenizer, mut line_up, stages) = tokio::select! {
+            prepared = preparing => prepared?,
+            () = provider::until(&mut stopping) => return Err(EngineError::Stopped),
+        };
+
         let _ = events.send(AskEvent::Answering(stages.clone())).await;
 
         let mut text = String::new();
@@ -154,13 +178,18 @@ impl Engine {
             // A listener that lags misses pieces on screen, not in the answer.
             let _ = events.try_send(AskEvent::Text(piece));
         };
-        let session = RequesterSession::new(request).map_err(|error| EngineError::Prompt(error.to_string()))?;
         let purse = Purse { key: &self.key, community: self.replica.state().id };
         let begun = Instant::now();
         let listener = Listener { on_text: &mut on_text, stop };
         let outcome = requester::run(session, &mut line_up, &purse, tokenizer, listener).await;
         let seconds = begun.elapsed().as_secs_f64();
         requester::close(&mut line_up).await;
+        for voucher in line_up.unposted() {
+            // The provider is gone; its pay is not.
+            if let Err(error) = self.replica.record(Intent::Settle(voucher)).await {
+                tracing::warn!(%error, "a voucher could not be posted");
+            }
+        }
         let run = outcome?;
         Ok(Answer {
             text,
@@ -174,16 +203,60 @@ impl Engine {
         })
     }
 
-    /// Who hosts which layers: a line-up that stands already where there is
-    /// one, a fresh plan otherwise.
-    fn line_up(&self, file: &BlobHash) -> Result<Vec<StagePlan>, EngineError> {
+    fn request(
+        &self,
+        manifest: &ModelManifest,
+        question: &Question,
+        prompt: Vec<u32>,
+        tokenizer: &Tokenizer,
+    ) -> SessionRequest {
+        SessionRequest {
+            session: JobId::from_bytes(random()),
+            max_tokens: question.max_tokens.unwrap_or(MAX_TOKENS),
+            end_tokens: tokenizer.end_tokens().clone(),
+            context_tokens: context_tokens(manifest),
+            prompt,
+        }
+    }
+
+    /// Prepares and opens a line-up. Where one machine fails, once more
+    /// without it: peers sleep, and nobody may have noticed yet.
+    async fn line_up_for(
+        &self,
+        mut request: SessionRequest,
+        manifest: &ModelManifest,
+        events: &mpsc::Sender<AskEvent>,
+    ) -> Result<(SessionRequest, LineUp, Vec<SharedStage>), EngineError> {
+        let mut without = BTreeSet::new();
+        loop {
+            let opened = async {
+                let stages = self.prepare(&manifest.file, &without, events).await?;
+                Ok((self.open(&request, manifest, &stages).await?, stages))
+            };
+            let opened = opened.await.map(|(line_up, stages)| (request.clone(), line_up, stages));
+            match opened {
+                Err(EngineError::Provider { device, reason, .. }) if without.is_empty() && device != self.mesh.device() => {
+                    tracing::info!(peer = %device, %reason, "planning again without it");
+                    without.insert(device);
+                    // A fresh job: the first one's locks are being given back.
+                    request.session = JobId::from_bytes(random());
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Who hosts which layers: this machine alone where the model fits, a
+    /// line-up that stands already where there is one, a fresh plan otherwise;
+    /// `without` some machines.
+    fn line_up(&self, file: &BlobHash, without: &BTreeSet<DeviceId>) -> Result<Vec<StagePlan>, EngineError> {
         let state = self.replica.state();
         let model = self.host.model(file)?;
         let me = self.mesh.device();
         let peers = self.mesh.peers();
         let mut rtt_to_me: BTreeMap<DeviceId, u32> = peers
             .iter()
-            .filter(|peer| peer.path != PeerPath::Offline)
+            .filter(|peer| peer.path != PeerPath::Offline && !without.contains(&peer.device))
             .map(|peer| {
                 let rtt = peer.rtt.map_or(exo_inference::plan::RTT_UNKNOWN_US, |rtt| {
                     u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)
@@ -192,12 +265,15 @@ impl Engine {
             })
             .collect();
         rtt_to_me.insert(me, 0);
-        let planned = fresh_plan(&state, &model.manifest, me, &rtt_to_me);
-        if let Ok(plan) = &planned
-            && matches!(plan.stages.as_slice(), [only] if only.device == me)
+        // What fits on one's own machine stays there: nobody else could read
+        // the question, and nothing is paid.
+        let own = state.machines.get(&me).map_or(0, |machine| machine.memory_bytes);
+        if let Some(all) = model.manifest.all_layers()
+            && stage_memory_bytes(&model.manifest, all, context_tokens(&model.manifest)) <= own
         {
-            return Ok(plan.stages.clone());
+            return Ok(vec![StagePlan { device: me, layers: all }]);
         }
+        let planned = fresh_plan(&state, &model.manifest, me, &rtt_to_me);
         match standing_line_up(&state, &model.manifest, &rtt_to_me) {
             Some(stages) => Ok(stages),
             None => Ok(planned?.stages),
@@ -242,10 +318,12 @@ impl Engine {
             let name = self.name_of(&stage.device);
             let weight_bytes = manifest.weight_bytes(stage.layers);
             if stage.device == self.mesh.device() {
-                let session = provider::open(&self.host, &terms, false).await?;
+                // One's own machine is not paid.
+                let session = provider::open(&self.host, stage.device, &terms, u64::MAX).await?;
                 line_up.seat_local(stage.device, name, weight_bytes, session);
             } else {
-                let most = request.prompt.len() as u64 + u64::from(request.max_tokens);
+                let most = (request.prompt.len() as u64 + u64::from(request.max_tokens))
+                    .min(u64::from(request.context_tokens));
                 let lock = self.lock(request.session, stage.device, Amount::of_work(most, weight_bytes)).await?;
                 terms.lock = Some(lock.0);
                 let queues = self.open_remote(stage.device, &name, terms).await?;
@@ -268,7 +346,7 @@ impl Engine {
         name: &str,
         terms: Terms,
     ) -> Result<(mpsc::Sender<protocol::ToProvider>, mpsc::Receiver<FromProvider>), EngineError> {
-        let fault = |reason: String| EngineError::Provider { name: name.to_owned(), reason };
+        let fault = |reason: String| EngineError::Provider { device, name: name.to_owned(), reason };
         // So that the lock is there when the terms are read.
         self.mesh.sync_soon(&device);
         let mut stream = self.mesh.open_stage(device).await.map_err(|error| fault(error.to_string()))?;
@@ -278,9 +356,9 @@ impl Engine {
             .await
             .map_err(|error| fault(error.to_string()))?;
         let (to, mut from) = control::split(stream);
-        match from.recv().await {
-            Some(FromProvider::Ready { .. }) => Ok((to, from)),
-            Some(FromProvider::Failed { reason }) => Err(fault(reason)),
+        match tokio::time::timeout(READY_MAX, from.recv()).await {
+            Ok(Some(FromProvider::Ready { .. })) => Ok((to, from)),
+            Ok(Some(FromProvider::Failed { reason })) => Err(fault(reason)),
             _ => Err(fault("it did not answer".into())),
         }
     }
@@ -348,11 +426,12 @@ fn standing_line_up(
             .keys()
             .filter(|device| stages.iter().all(|stage| stage.device != **device))
             .filter_map(|device| Some((*device, *state.machines.get(device)?.shards.get(&manifest.file)?)))
-            .find(|(_, layers)| layers.start() == reached)?;
+            .filter(|(_, layers)| layers.start() == reached && layers.end() <= manifest.layer_count())
+            .max_by_key(|(_, layers)| layers.end())?;
         stages.push(StagePlan { device, layers });
         reached = layers.end();
     }
-    (reached == manifest.layer_count()).then_some(stages)
+    Some(stages)
 }
 
 /// Has a peer fetch and load its layers, passing its progress on.
@@ -363,13 +442,13 @@ async fn prepare_remote(
     name: String,
     events: &mpsc::Sender<AskEvent>,
 ) -> Result<u64, EngineError> {
-    let fault = |reason: String| EngineError::Provider { name: name.clone(), reason };
+    let fault = |reason: String| EngineError::Provider { device: stage.device, name: name.clone(), reason };
     mesh.sync_soon(&stage.device);
     let mut stream = mesh.open_stage(stage.device).await.map_err(|error| fault(error.to_string()))?;
     let opening = Opening::Prepare { model, layers: stage.layers };
     stream.sender.send(&protocol::encode(&opening)).await.map_err(|error| fault(error.to_string()))?;
     let (_to, mut from) = control::split::<protocol::ToProvider, FromProvider>(stream);
-    while let Some(news) = from.recv().await {
+    while let Ok(Some(news)) = tokio::time::timeout(NEWS_MAX, from.recv()).await {
         match news {
             FromProvider::Progress { received, total } => {
                 let _ = events.try_send(AskEvent::Fetching { device: stage.device, received, total });

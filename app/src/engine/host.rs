@@ -1,17 +1,19 @@
 //! What this machine serves: loaded stages, within the memory it offers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use exo_inference::gguf::Header;
 use exo_inference::llama::Stage;
 use exo_inference::plan::stage_memory_bytes;
 use exo_inference::source::WeightSource as _;
+use exo_inference::starter::STARTER_GGUF;
 use exo_model::community::{CommunityState, Model};
 use exo_model::decide::Intent;
-use exo_model::id::{BlobHash, DeviceId, JobId};
+use exo_model::id::{BlobHash, ChangeHash, DeviceId, JobId};
 use exo_model::weights::{ByteRange, LayerRange, ModelManifest};
 use exo_sync::blobs::aligned_len;
 use exo_sync::mesh::{Mesh, PeerPath};
@@ -25,8 +27,15 @@ use super::{EngineError, failed};
 
 /// Longest context a session reserves keys and values for, in tokens.
 pub(super) const CONTEXT_TOKENS_MAX: u32 = 2_048;
-/// Sessions a machine takes part in at the same time.
-pub(super) const SESSIONS_MAX: usize = 16;
+/// Sessions of others that a machine takes part in at the same time.
+const SESSIONS_MAX: usize = 16;
+/// Of those, of one requester.
+const SESSIONS_PER_PEER_MAX: usize = 4;
+/// How long a stage that was prepared is kept for whoever asked for it.
+const HOLD: Duration = Duration::from_secs(30);
+/// Unpaid positions that are forgiven a second: lines break, people do not
+/// cheat for ever.
+const FORGIVEN_PER_SECOND: u64 = 1;
 
 /// Longest wait for something that a peer refers to and sync has yet to bring.
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(10);
@@ -41,6 +50,25 @@ pub(crate) struct Prepared {
 struct Loaded {
     stage: Arc<Stage>,
     memory_bytes: u64,
+    /// When it was last asked for.
+    wanted: Instant,
+}
+
+/// A job of one requester: job ids alone could be chosen twice.
+pub(super) type JobKey = (DeviceId, JobId);
+
+/// A session that runs here.
+struct Running {
+    previous: Option<DeviceId>,
+    inbox: SessionInbox,
+    lock: Option<ChangeHash>,
+}
+
+/// Work of one payer that was not vouched for.
+#[derive(Clone, Copy)]
+struct Unpaid {
+    positions: u64,
+    at: Instant,
 }
 
 /// Loaded stages and running sessions of this machine.
@@ -48,10 +76,14 @@ pub(crate) struct StageHost {
     pub(super) replica: Replica,
     pub(super) mesh: Mesh,
     offered_bytes: u64,
+    /// Where the built-in model is written when it is needed; none where it is
+    /// switched off.
+    starter_path: Option<PathBuf>,
     loaded: Mutex<BTreeMap<(BlobHash, LayerRange), Loaded>>,
     /// One preparation at a time, so that memory is counted once.
     preparing: tokio::sync::Mutex<()>,
-    sessions: Mutex<BTreeMap<JobId, (Option<DeviceId>, SessionInbox)>>,
+    sessions: Mutex<BTreeMap<JobKey, Running>>,
+    unpaid: Mutex<BTreeMap<DeviceId, Unpaid>>,
     micros_per_mib: AtomicU32,
 }
 
@@ -61,14 +93,16 @@ pub(super) fn context_tokens(manifest: &ModelManifest) -> u32 {
 }
 
 impl StageHost {
-    pub(super) fn new(replica: Replica, mesh: Mesh, offered_bytes: u64) -> Self {
+    pub(super) fn new(replica: Replica, mesh: Mesh, offered_bytes: u64, starter_path: Option<PathBuf>) -> Self {
         Self {
             replica,
             mesh,
             offered_bytes,
+            starter_path,
             loaded: Mutex::default(),
             preparing: tokio::sync::Mutex::default(),
             sessions: Mutex::default(),
+            unpaid: Mutex::default(),
             micros_per_mib: AtomicU32::new(0),
         }
     }
@@ -84,15 +118,52 @@ impl StageHost {
     /// Takes a measurement of single-token work into the running mean.
     pub(super) fn measured(&self, per_token: Duration, weight_bytes: u64) {
         let mib = (weight_bytes >> 20).max(1);
-        let micros = u32::try_from(per_token.as_micros() / u128::from(mib)).unwrap_or(u32::MAX).max(1);
-        let before = self.micros_per_mib.load(Ordering::Relaxed);
-        let mean = if before == 0 { micros } else { (before / 4).saturating_mul(3).saturating_add(micros / 4) };
-        self.micros_per_mib.store(mean.max(1), Ordering::Relaxed);
+        let micros = u64::try_from(per_token.as_micros()).unwrap_or(u64::MAX) / mib;
+        let before = u64::from(self.micros_per_mib.load(Ordering::Relaxed));
+        let mean = if before == 0 { micros } else { before.saturating_mul(3).saturating_add(micros).saturating_add(2) / 4 };
+        self.micros_per_mib.store(u32::try_from(mean.max(1)).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// A loaded stage.
     pub(super) fn stage(&self, model: &BlobHash, layers: LayerRange) -> Option<Arc<Stage>> {
-        self.lock_loaded().get(&(*model, layers)).map(|loaded| loaded.stage.clone())
+        let mut loaded = self.lock_loaded();
+        let stage = loaded.get_mut(&(*model, layers))?;
+        stage.wanted = Instant::now();
+        Some(stage.stage.clone())
+    }
+
+    /// What `payer` may have computed here before it vouches, out of `most`:
+    /// less what it left unpaid before.
+    pub(super) fn trust_in(&self, payer: &DeviceId, most: u64) -> u64 {
+        let unpaid = self.unpaid.lock().unwrap_or_else(PoisonError::into_inner);
+        unpaid.get(payer).map_or(most, |unpaid| most.saturating_sub(unpaid.now()))
+    }
+
+    /// Notes work that a session of `payer` left unpaid.
+    pub(super) fn note_unpaid(&self, payer: DeviceId, positions: u64) {
+        let mut unpaid = self.unpaid.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = unpaid.get(&payer).map_or(0, Unpaid::now);
+        let positions = before.saturating_add(positions);
+        unpaid.insert(payer, Unpaid { positions, at: Instant::now() });
+    }
+
+    /// Closes locks in this machine's favour that were open at the last look
+    /// already and that no session uses: their payers get the rest back.
+    /// Returns the ones to look at next time.
+    pub(super) async fn close_forgotten_locks(&self, before: &BTreeSet<ChangeHash>) -> BTreeSet<ChangeHash> {
+        let me = self.mesh.device();
+        let in_use: BTreeSet<ChangeHash> = self.lock_sessions().values().filter_map(|running| running.lock).collect();
+        let state = self.replica.state();
+        let open = state.ledger.locks().iter().filter(|(hash, lock)| {
+            lock.payee == me && !lock.closed && !in_use.contains(hash)
+        });
+        let open: BTreeSet<ChangeHash> = open.map(|(hash, _)| *hash).collect();
+        for lock in open.intersection(before) {
+            if let Err(error) = self.replica.record(Intent::Close { lock: *lock }).await {
+                tracing::warn!(%error, "a forgotten lock could not be closed");
+            }
+        }
+        open
     }
 
     /// [`StageHost::prepare`] for a peer, telling it how it goes. The peer may
@@ -141,8 +212,12 @@ impl StageHost {
         layers: LayerRange,
         progress: impl Fn(u64, u64) + Send + Sync,
     ) -> Result<Prepared, EngineError> {
-        let _one_at_a_time = self.preparing.lock().await;
         let known = self.model(&model)?;
+        if self.stage(&model, layers).is_some() {
+            self.publish(model, layers).await?;
+            return Ok(Prepared::default());
+        }
+        let _one_at_a_time = self.preparing.lock().await;
         let manifest = &known.manifest;
         if !manifest.all_layers().is_some_and(|all| all.covers(layers)) {
             return Err(EngineError::Load("it has no such layers".into()));
@@ -151,7 +226,10 @@ impl StageHost {
             self.publish(model, layers).await?;
             return Ok(Prepared::default());
         }
-        let memory_bytes = self.make_room(manifest, layers)?;
+        let (memory_bytes, dropped) = self.make_room(manifest, layers)?;
+        for model in dropped {
+            self.replica.record(Intent::DropShard { model }).await?;
+        }
         let ranges = manifest.stage_ranges(layers);
         let fetched_bytes = self.fetch(&known, &ranges, progress).await?;
         let source = BlobWeights::new(self.mesh.blobs().clone(), model, manifest.size_bytes);
@@ -161,7 +239,8 @@ impl StageHost {
             .await
             .map_err(|_| EngineError::Thread)?
             .map_err(|error| EngineError::Load(error.to_string()))?;
-        self.lock_loaded().insert((model, layers), Loaded { stage: Arc::new(stage), memory_bytes });
+        let loaded = Loaded { stage: Arc::new(stage), memory_bytes, wanted: Instant::now() };
+        self.lock_loaded().insert((model, layers), loaded);
         self.publish(model, layers).await?;
         Ok(Prepared { fetched_bytes })
     }
@@ -170,9 +249,6 @@ impl StageHost {
     pub(super) async fn header(&self, model: &BlobHash) -> Result<Header, EngineError> {
         let known = self.model(model)?;
         let range = known.manifest.header;
-        if range.len() > exo_inference::gguf::HEADER_BYTES_MAX {
-            return Err(EngineError::Load("its header is too long".into()));
-        }
         self.fetch(&known, &[range], |_, _| {}).await?;
         let source = BlobWeights::new(self.mesh.blobs().clone(), *model, known.manifest.size_bytes);
         tokio::task::spawn_blocking(move || {
@@ -189,45 +265,71 @@ impl StageHost {
         state.models.get(model).cloned().ok_or_else(|| EngineError::UnknownModel(model.to_string()))
     }
 
-    /// Registers a running session's inbox under its job.
-    pub(super) fn register(&self, job: JobId, previous: Option<DeviceId>, inbox: SessionInbox) -> Result<(), EngineError> {
+    /// Registers a running session.
+    pub(super) fn register(
+        &self,
+        key: JobKey,
+        previous: Option<DeviceId>,
+        lock: Option<ChangeHash>,
+        inbox: SessionInbox,
+    ) -> Result<(), EngineError> {
+        let me = self.mesh.device();
         let mut sessions = self.lock_sessions();
-        if sessions.len() >= SESSIONS_MAX {
-            return Err(EngineError::Load(format!("this machine serves {SESSIONS_MAX} sessions already; try again later")));
+        let others = sessions.keys().filter(|(requester, _)| *requester != me).count();
+        let of_requester = sessions.keys().filter(|(requester, _)| *requester == key.0).count();
+        let full = key.0 != me && (others >= SESSIONS_MAX || of_requester >= SESSIONS_PER_PEER_MAX);
+        if full || sessions.contains_key(&key) {
+            return Err(EngineError::Refused("this machine is busy with other questions; try again soon".into()));
         }
-        if sessions.contains_key(&job) {
-            return Err(EngineError::Load("this job is running here already".into()));
-        }
-        sessions.insert(job, (previous, inbox));
+        sessions.insert(key, Running { previous, inbox, lock });
         Ok(())
     }
 
     /// Forgets a session.
-    pub(super) fn unregister(&self, job: &JobId) {
-        self.lock_sessions().remove(job);
+    pub(super) fn unregister(&self, key: &JobKey) {
+        self.lock_sessions().remove(key);
     }
 
     /// The inbox of a session whose input `previous` is to send.
-    pub(super) fn inbox_for(&self, job: &JobId, previous: &DeviceId) -> Option<SessionInbox> {
+    pub(super) fn inbox_for(&self, key: &JobKey, previous: &DeviceId) -> Option<SessionInbox> {
         self.lock_sessions()
-            .get(job)
-            .filter(|(expected, _)| expected.as_ref() == Some(previous))
-            .map(|(_, inbox)| inbox.clone())
+            .get(key)
+            .filter(|running| running.previous.as_ref() == Some(previous))
+            .map(|running| running.inbox.clone())
     }
 
-    /// Drops stages of the same model that nobody uses until the new one fits;
-    /// returns what it needs.
-    fn make_room(&self, manifest: &ModelManifest, layers: LayerRange) -> Result<u64, EngineError> {
+    /// Makes room for a stage: drops unused ones of the same model, then of
+    /// others, the longest unwanted first, but none that someone has just had
+    /// prepared. Returns what it needs and the models that are gone.
+    fn make_room(&self, manifest: &ModelManifest, layers: LayerRange) -> Result<(u64, Vec<BlobHash>), EngineError> {
         let needed = stage_memory_bytes(manifest, layers, context_tokens(manifest));
         let mut loaded = self.lock_loaded();
+        let free = |loaded: &BTreeMap<_, Loaded>| {
+            let used: u64 = loaded.values().map(|stage| stage.memory_bytes).sum();
+            self.offered_bytes.saturating_sub(used)
+        };
         // A stage that a session holds has another owner of its Arc.
-        loaded.retain(|(model, _), stage| *model != manifest.file || Arc::strong_count(&stage.stage) > 1);
-        let used: u64 = loaded.values().map(|stage| stage.memory_bytes).sum();
-        let free = self.offered_bytes.saturating_sub(used);
-        if needed > free {
-            return Err(EngineError::Memory { needed, free, offered: self.offered_bytes });
+        let mut idle: Vec<_> = loaded
+            .iter()
+            .filter(|(_, stage)| Arc::strong_count(&stage.stage) == 1 && stage.wanted.elapsed() > HOLD)
+            .map(|(key, stage)| (key.0 != manifest.file, stage.wanted, *key))
+            .collect();
+        idle.sort();
+        let freeable: u64 = idle.iter().filter_map(|(.., key)| loaded.get(key)).map(|stage| stage.memory_bytes).sum();
+        if needed > free(&loaded).saturating_add(freeable) {
+            return Err(EngineError::Memory { needed, free: free(&loaded), offered: self.offered_bytes });
         }
-        Ok(needed)
+        let mut dropped = Vec::new();
+        for (_, _, key) in idle {
+            if needed <= free(&loaded) {
+                break;
+            }
+            loaded.remove(&key);
+            if key.0 != manifest.file {
+                dropped.push(key.0);
+            }
+        }
+        Ok((needed, dropped))
     }
 
     /// Fetches missing parts of `ranges`, from whoever has them.
@@ -246,7 +348,7 @@ impl StageHost {
             .await
             .map_err(|error| EngineError::Weights(error.to_string()))?;
         let missing = |range: &&ByteRange| !here.iter().any(|part| part.start <= range.start && range.end <= part.end);
-        if ranges.iter().find(missing).is_none() {
+        if ranges.iter().find(missing).is_none() || self.is_built_in(&model).await? {
             return Ok(0);
         }
         let mut last_error = String::from("none of its holders is online");
@@ -257,6 +359,35 @@ impl StageHost {
             }
         }
         Err(EngineError::Weights(last_error))
+    }
+
+    /// Whether `model` is the one in this very program; if so it is in the
+    /// blob store afterwards.
+    async fn is_built_in(&self, model: &BlobHash) -> Result<bool, EngineError> {
+        if self.starter_path.is_none() || *model != exo_model::hash::blake3(STARTER_GGUF) {
+            return Ok(false);
+        }
+        let path = self.write_starter().await?;
+        let added = self.mesh.blobs().add_file(&path).await;
+        added.map(|_| true).map_err(|error| EngineError::Weights(error.to_string()))
+    }
+
+    /// Writes the built-in model to its file, where it is not there already.
+    pub(crate) async fn write_starter(&self) -> Result<PathBuf, EngineError> {
+        let path = self.starter_path.clone().ok_or(EngineError::StarterOff)?;
+        let target = path.clone();
+        let writing = tokio::task::spawn_blocking(move || {
+            if std::fs::read(&target).is_ok_and(|bytes| bytes == STARTER_GGUF) {
+                return Ok(());
+            }
+            if let Some(folder) = target.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            std::fs::write(&target, STARTER_GGUF)
+        });
+        let written = writing.await.map_err(|_| EngineError::Thread)?;
+        written.map_err(|error| EngineError::Weights(format!("{}: {error}", path.display())))?;
+        Ok(path)
     }
 
     /// Holders of the whole file that are online, this machine left out.
@@ -284,7 +415,15 @@ impl StageHost {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_sessions(&self) -> MutexGuard<'_, BTreeMap<JobId, (Option<DeviceId>, SessionInbox)>> {
+    fn lock_sessions(&self) -> MutexGuard<'_, BTreeMap<JobKey, Running>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Unpaid {
+    /// What is left of it now.
+    fn now(&self) -> u64 {
+        let forgiven = self.at.elapsed().as_secs().saturating_mul(FORGIVEN_PER_SECOND);
+        self.positions.saturating_sub(forgiven)
     }
 }

@@ -34,8 +34,14 @@ pub(super) enum Opening {
     Attach {
         #[n(0)]
         job: JobId,
+        /// Who pays for the job: two requesters may choose one job id.
+        #[n(1)]
+        requester: DeviceId,
     },
 }
+
+/// Longest opening, in bytes: terms and ids.
+pub(super) const OPENING_BYTES_MAX: usize = 4 * 1024;
 
 /// What a requester asks of one provider.
 #[derive(Clone, Debug, Encode, Decode)]

@@ -6,7 +6,8 @@
 //! is posted and the rest of the lock given back.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use exo_inference::engine::LocalStage;
 use exo_inference::link::ShardLink as _;
@@ -16,12 +17,12 @@ use exo_inference::session::{
 };
 use exo_model::amount::Amount;
 use exo_model::decide::Intent;
-use exo_model::id::{ChangeHash, DeviceId, JobId};
+use exo_model::id::{ChangeHash, DeviceId};
 use exo_model::ledger::Voucher;
 use exo_sync::mesh::StageStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::host::{StageHost, context_tokens};
+use super::host::{JobKey, StageHost, context_tokens};
 use super::outlet::Outlet;
 use super::control;
 use super::protocol::{self, FromProvider, MESSAGES_WAITING, Opening, Terms, ToProvider};
@@ -30,6 +31,9 @@ use super::{EngineError, failed};
 /// Positions computed beyond those vouched for, before a session waits: what
 /// a provider can lose is this and one frame.
 const UNVOUCHED_POSITIONS_MAX: u64 = 128;
+
+/// Longest silence of a requester before its session ends.
+const SESSION_SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// What a session's thread takes in.
 #[derive(Debug)]
@@ -51,80 +55,90 @@ pub(super) struct OpenSession {
     pub(super) inbox: SessionInbox,
     /// Tokens and news for the requester.
     pub(super) outbox: mpsc::Receiver<FromProvider>,
+    /// Positions computed so far.
+    computed: Arc<AtomicU64>,
     registration: Registration,
 }
 
 impl OpenSession {
     /// Input, output, and what must be kept as long as the session is used.
-    pub(super) fn into_parts(self) -> (SessionInbox, mpsc::Receiver<FromProvider>, impl Send + Sync + 'static) {
+    pub(super) fn into_parts(self) -> (SessionInbox, mpsc::Receiver<FromProvider>, Registration) {
         (self.inbox, self.outbox, self.registration)
     }
 }
 
-/// Keeps the job's entry until the session is dropped.
-struct Registration {
+/// Keeps the job's entry until it is dropped.
+pub(super) struct Registration {
     host: Arc<StageHost>,
-    job: JobId,
+    key: JobKey,
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.host.unregister(&self.job);
+        self.host.unregister(&self.key);
     }
 }
 
-/// Opens a session on this machine: connects to the next stage and starts the
-/// thread. `paid` says whether work must be vouched for.
-pub(super) async fn open(host: &Arc<StageHost>, terms: &Terms, paid: bool) -> Result<OpenSession, EngineError> {
+/// Opens `requester`'s session on this machine: connects to the next stage and
+/// starts the thread. Work beyond `unvouched_positions_max` waits for vouchers.
+pub(super) async fn open(
+    host: &Arc<StageHost>,
+    requester: DeviceId,
+    terms: &Terms,
+    unvouched_positions_max: u64,
+) -> Result<OpenSession, EngineError> {
     let stage = host
         .stage(&terms.model, terms.layers)
         .ok_or_else(|| EngineError::Load("these layers are not prepared here".into()))?;
-    let weight_bytes = host.model(&terms.model)?.manifest.weight_bytes(terms.layers);
+    let manifest = host.model(&terms.model)?.manifest;
     let settings = StageSettings {
         session: terms.job,
         epoch: terms.epoch,
         sampling: terms.sampling(),
-        unvouched_positions_max: if paid { UNVOUCHED_POSITIONS_MAX } else { u64::MAX },
+        unvouched_positions_max,
     };
     let session = StageSession::new(settings).map_err(|error| EngineError::Load(error.to_string()))?;
+    let key = (requester, terms.job);
     let (inbox, inputs) = mpsc::channel(MESSAGES_WAITING);
-    let (requester, outbox) = mpsc::channel(MESSAGES_WAITING);
-    host.register(terms.job, terms.previous, inbox.clone())?;
-    let registration = Registration { host: host.clone(), job: terms.job };
+    let (to_requester, outbox) = mpsc::channel(MESSAGES_WAITING);
+    host.register(key, terms.previous, terms.lock, inbox.clone())?;
+    let registration = Registration { host: host.clone(), key };
     let next = match terms.next {
-        Some(device) => Some(connect_next(host, device, terms.job, requester.clone()).await?),
+        Some(device) => Some(connect_next(host, device, key, to_requester.clone()).await?),
         None => None,
     };
-    let context = terms.context_tokens.min(context_tokens(&host.model(&terms.model)?.manifest));
+    let context = terms.context_tokens.min(context_tokens(&manifest));
+    let computed = Arc::new(AtomicU64::new(0));
     let work = Work {
         session,
         compute: LocalStage::new(stage.clone(), context)
             .map_err(|error| EngineError::Load(error.to_string()))?,
-        outlet: Outlet::new(next, requester),
+        outlet: Outlet::new(next, to_requester),
         host: host.clone(),
-        weight_bytes,
+        weight_bytes: manifest.weight_bytes(terms.layers),
+        computed: computed.clone(),
         _stage: stage,
     };
     std::thread::Builder::new()
         .name("stage".into())
         .spawn(move || work.run(inputs))
         .map_err(|_| EngineError::Thread)?;
-    Ok(OpenSession { inbox, outbox, registration })
+    Ok(OpenSession { inbox, outbox, computed, registration })
 }
 
 /// Opens the stream to the next stage and a task that feeds it.
 async fn connect_next(
     host: &StageHost,
     device: DeviceId,
-    job: JobId,
-    requester: mpsc::Sender<FromProvider>,
+    (requester, job): JobKey,
+    to_requester: mpsc::Sender<FromProvider>,
 ) -> Result<mpsc::Sender<Vec<u8>>, EngineError> {
     let name = host.replica.state().name_of(&device);
-    let lost = |reason: String| EngineError::Provider { name: name.clone(), reason };
+    let lost = |reason: String| EngineError::Provider { device, name: name.clone(), reason };
     let StageStream { mut sender, receiver, .. } =
         host.mesh.open_stage(device).await.map_err(|error| lost(error.to_string()))?;
     sender
-        .send(&protocol::encode(&Opening::Attach { job }))
+        .send(&protocol::encode(&Opening::Attach { job, requester }))
         .await
         .map_err(|error| lost(error.to_string()))?;
     let (frames, mut queue) = mpsc::channel::<Vec<u8>>(FRAMES_IN_FLIGHT_MAX);
@@ -133,7 +147,7 @@ async fn connect_next(
         let _receiver = receiver;
         while let Some(frame) = queue.recv().await {
             if let Err(error) = sender.send(&frame).await {
-                let _ = requester.send(failed(format!("the line to {name} broke: {error}"))).await;
+                let _ = to_requester.send(failed(format!("the line to {name} broke: {error}"))).await;
                 return;
             }
         }
@@ -149,6 +163,7 @@ struct Work {
     outlet: Outlet,
     host: Arc<StageHost>,
     weight_bytes: u64,
+    computed: Arc<AtomicU64>,
     /// Held so that the stage counts as in use.
     _stage: Arc<Stage>,
 }
@@ -171,7 +186,9 @@ impl Work {
     fn step(&mut self, message: StageMessage) -> Result<(), String> {
         let single = matches!(&message, StageMessage::Frame(frame) if frame.payload.rows() == 1);
         let begun = Instant::now();
-        let events = self.session.handle(&mut self.compute, message).map_err(|error: StageError| error.to_string())?;
+        let handled = self.session.handle(&mut self.compute, message);
+        self.computed.store(self.session.computed(), Ordering::Relaxed);
+        let events = handled.map_err(|error: StageError| error.to_string())?;
         if single && !events.is_empty() {
             self.host.measured(begun.elapsed(), self.weight_bytes);
         }
@@ -188,29 +205,42 @@ impl Work {
     }
 }
 
-/// Serves a peer's session on its control stream until it ends.
-pub(super) async fn serve(host: Arc<StageHost>, terms: Terms, stream: StageStream) -> Result<(), String> {
+/// Serves a peer's session on its control stream until it ends, or until
+/// `closing` becomes true.
+pub(super) async fn serve(
+    host: Arc<StageHost>,
+    terms: Terms,
+    stream: StageStream,
+    mut closing: watch::Receiver<bool>,
+) -> Result<(), String> {
     let peer = stream.peer;
     let (to_requester, mut from_requester) = control::split::<FromProvider, ToProvider>(stream);
-    let opened = async {
-        let lock = accept(&host, &terms, peer).await?;
-        Ok::<_, EngineError>((lock, open(&host, &terms, true).await?))
+    let lock = match accept(&host, &terms, peer).await {
+        Ok(lock) => lock,
+        Err(error) => return refuse(&to_requester, error).await,
     };
-    let (lock, mut session) = match opened.await {
-        Ok(opened) => opened,
+    // From here on the lock is given back whatever happens.
+    let mut till = Till { host: host.clone(), lock, payer: peer, terms, best: None, paid_positions: 0 };
+    let trust = host.trust_in(&peer, UNVOUCHED_POSITIONS_MAX);
+    let opened = match trust {
+        0 => Err(EngineError::Refused("earlier work was left unpaid; try again in a few minutes".into())),
+        trust => open(&host, peer, &till.terms, trust).await,
+    };
+    let mut session = match opened {
+        Ok(session) => session,
         Err(error) => {
-            let reason = error.to_string();
-            let _ = to_requester.send(failed(&reason)).await;
-            return Err(reason);
+            till.settle(0).await;
+            return refuse(&to_requester, error).await;
         }
     };
-    let mut till = Till { host, lock, payer: peer, terms, best: None };
     let mut gone = to_requester.send(FromProvider::Ready { fetched: 0 }).await.is_err();
     while !gone {
         gone = tokio::select! {
-            message = from_requester.recv() => match message {
-                Some(ToProvider::Close) | None => true,
-                Some(message) => match take(&session, &mut till, message).await {
+            // Vouchers before news: what was sent is counted, also at the end.
+            biased;
+            message = tokio::time::timeout(SESSION_SILENCE_MAX, from_requester.recv()) => match message {
+                Ok(Some(ToProvider::Close) | None) | Err(_) => true,
+                Ok(Some(message)) => match take(&session, &mut till, message).await {
                     Ok(()) => false,
                     Err(reason) => to_requester.send(failed(reason)).await.is_err(),
                 },
@@ -220,18 +250,35 @@ pub(super) async fn serve(host: Arc<StageHost>, terms: Terms, stream: StageStrea
                 // The thread ended, after having said why.
                 None => true,
             },
+            () = until(&mut closing) => true,
         };
     }
+    while let Ok(ToProvider::Voucher { voucher, positions }) = from_requester.try_recv() {
+        let _ = till.put(voucher, positions);
+    }
     let _ = session.inbox.send(SessionInput::Close).await;
-    till.settle().await;
+    till.settle(session.computed.load(Ordering::Relaxed)).await;
     let _ = to_requester.send(FromProvider::Closed).await;
     Ok(())
+}
+
+/// Waits until `signal` becomes true; for ever where nobody can set it.
+pub(super) async fn until(signal: &mut watch::Receiver<bool>) {
+    if signal.wait_for(|signal| *signal).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn refuse(to_requester: &mpsc::Sender<FromProvider>, error: EngineError) -> Result<(), String> {
+    let reason = error.to_string();
+    let _ = to_requester.send(failed(&reason)).await;
+    Err(reason)
 }
 
 /// Checks the terms, and that the payer's lock counts; waits for sync to bring
 /// the lock.
 async fn accept(host: &StageHost, terms: &Terms, payer: DeviceId) -> Result<ChangeHash, EngineError> {
-    let refuse = |reason: &str| Err(EngineError::Load(reason.to_owned()));
+    let refuse = |reason: &str| Err(EngineError::Refused(reason.to_owned()));
     let Some(hash) = terms.lock else { return refuse("no credit was locked for it") };
     let me = host.mesh.device();
     host.arrived(&payer, |state| state.ledger.locks().contains_key(&hash)).await;
@@ -262,8 +309,8 @@ async fn take(session: &OpenSession, till: &mut Till, message: ToProvider) -> Re
 }
 
 /// Feeds a session with the output of the stage before it.
-pub(super) async fn attach(host: &StageHost, job: JobId, mut stream: StageStream) -> Result<(), String> {
-    let inbox = host.inbox_for(&job, &stream.peer).ok_or("no session waits for this peer")?;
+pub(super) async fn attach(host: &StageHost, key: JobKey, mut stream: StageStream) -> Result<(), String> {
+    let inbox = host.inbox_for(&key, &stream.peer).ok_or("no session waits for this peer")?;
     while let Some(bytes) = stream.receiver.receive().await.map_err(|error| error.to_string())? {
         let frame = StageFrame::decode(&bytes).map_err(|error| error.to_string())?;
         inbox.send(SessionInput::Frame(frame)).await.map_err(|_| "the session has ended")?;
@@ -278,6 +325,7 @@ struct Till {
     payer: DeviceId,
     terms: Terms,
     best: Option<Voucher>,
+    paid_positions: u64,
 }
 
 impl Till {
@@ -298,11 +346,14 @@ impl Till {
         if self.best.is_none_or(|best| best.amount < voucher.amount) {
             self.best = Some(voucher);
         }
+        self.paid_positions = self.paid_positions.max(positions);
         Ok(())
     }
 
-    /// Posts the largest voucher and gives the rest of the lock back.
-    async fn settle(self) {
+    /// Posts the largest voucher and gives the rest of the lock back; work
+    /// beyond it is remembered.
+    async fn settle(self, computed: u64) {
+        self.host.note_unpaid(self.payer, computed.saturating_sub(self.paid_positions));
         if let Some(voucher) = self.best.filter(|voucher| voucher.amount > Amount::ZERO)
             && let Err(error) = self.host.replica.record(Intent::Settle(voucher)).await
         {

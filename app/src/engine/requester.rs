@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::EngineError;
 use super::protocol::{FromProvider, MESSAGES_WAITING, ToProvider};
-use super::provider::{OpenSession, SessionInbox, SessionInput};
+use super::provider::{OpenSession, Registration, SessionInbox, SessionInput, until};
 
 /// Longest silence between two tokens.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -37,6 +37,9 @@ pub(super) struct Seat {
     pub(super) lock: Option<(ChangeHash, Amount)>,
     way: Way,
     vouched: Amount,
+    last_voucher: Option<Voucher>,
+    /// Whether the provider said that it posted the last voucher.
+    closed: bool,
 }
 
 /// The line-up of one job: seats in order, and what they all say.
@@ -45,11 +48,8 @@ pub(super) struct LineUp {
     news: mpsc::Receiver<(usize, FromProvider)>,
     collect: mpsc::Sender<(usize, FromProvider)>,
     /// Held so that the local session stays registered.
-    local: Vec<OpenLocal>,
+    local: Vec<Registration>,
 }
-
-/// A local session without its output, which was moved to the line-up.
-type OpenLocal = Box<dyn Send + Sync>;
 
 impl LineUp {
     pub(super) fn new() -> Self {
@@ -61,7 +61,7 @@ impl LineUp {
     /// first, because a stage connects to the next one when it opens.
     pub(super) fn seat_local(&mut self, device: DeviceId, name: String, weight_bytes: u64, session: OpenSession) {
         let (inbox, outbox, guard) = session.into_parts();
-        self.local.push(Box::new(guard));
+        self.local.push(guard);
         self.add(device, name, weight_bytes, None, Way::Local(inbox), outbox);
     }
 
@@ -96,7 +96,7 @@ impl LineUp {
             let lost = FromProvider::Failed { reason: "the connection was lost".into() };
             let _ = collect.send((index, lost)).await;
         });
-        self.seats.push(Seat { device, name, weight_bytes, lock, way, vouched: Amount::ZERO });
+        self.seats.push(Seat { device, name, weight_bytes, lock, way, vouched: Amount::ZERO, last_voucher: None, closed: false });
     }
 
     /// What was vouched for, by device.
@@ -118,6 +118,24 @@ impl LineUp {
         };
         if sent { Ok(()) } else { Err(EngineError::Silent(first.name.clone())) }
     }
+
+    /// The fault of one seat.
+    fn fault(&self, index: usize, reason: String) -> EngineError {
+        match self.seats.get(index) {
+            Some(seat) => EngineError::Provider { device: seat.device, name: seat.name.clone(), reason },
+            None => EngineError::Thread,
+        }
+    }
+
+    /// The fault of the tail, which was seated first.
+    fn tail_fault(&self, reason: String) -> EngineError {
+        self.fault(0, reason)
+    }
+
+    /// Last vouchers of providers that did not say they posted them.
+    pub(super) fn unposted(&self) -> Vec<Voucher> {
+        self.seats.iter().filter(|seat| !seat.closed).filter_map(|seat| seat.last_voucher).collect()
+    }
 }
 
 /// What pays and for whom.
@@ -135,6 +153,7 @@ impl Purse<'_> {
             let voucher = Voucher::sign(self.key, &self.community, lock, &seat.device, amount);
             if to.send(ToProvider::Voucher { voucher, positions }).await.is_ok() {
                 seat.vouched = amount;
+                seat.last_voucher = Some(voucher);
             }
         }
     }
@@ -154,7 +173,8 @@ pub(super) struct Run {
     pub(super) reason: FinishReason,
 }
 
-/// Runs the session to its end, paying as it goes.
+/// Runs the session to its end, paying as it goes; what was computed is paid
+/// for however it ends.
 pub(super) async fn run(
     mut session: RequesterSession,
     line_up: &mut LineUp,
@@ -163,11 +183,24 @@ pub(super) async fn run(
     mut listener: Listener<'_>,
 ) -> Result<Run, EngineError> {
     let mut text = TextStream::new(tokenizer);
+    let reason = steps(&mut session, line_up, purse, &mut text, &mut listener).await;
+    text.finish().into_iter().for_each(&mut *listener.on_text);
+    purse.pay(line_up, session.computed()).await;
+    let tokens = u32::try_from(session.answer().len()).unwrap_or(u32::MAX);
+    Ok(Run { tokens, positions: session.computed(), reason: reason? })
+}
+
+async fn steps(
+    session: &mut RequesterSession,
+    line_up: &mut LineUp,
+    purse: &Purse<'_>,
+    text: &mut TextStream,
+    listener: &mut Listener<'_>,
+) -> Result<FinishReason, EngineError> {
     let mut paid = 0;
-    let mut outputs = session
-        .handle(RequesterInput::Begin { epoch: EPOCH })
-        .map_err(|error| EngineError::Prompt(error.to_string()))?;
+    let mut input = RequesterInput::Begin { epoch: EPOCH };
     loop {
+        let outputs = session.handle(input).map_err(|error| line_up.tail_fault(error.to_string()))?;
         for output in outputs {
             match output {
                 RequesterOutput::Send(frame) => line_up.send_first(frame).await?,
@@ -177,23 +210,10 @@ pub(super) async fn run(
                 }
                 RequesterOutput::Computed { .. } => {}
                 RequesterOutput::Token { token, .. } => text.push(token).into_iter().for_each(&mut *listener.on_text),
-                RequesterOutput::Finished(reason) => {
-                    text.finish().into_iter().for_each(&mut *listener.on_text);
-                    purse.pay(line_up, session.computed()).await;
-                    let tokens = u32::try_from(session.answer().len()).unwrap_or(u32::MAX);
-                    return Ok(Run { tokens, positions: session.computed(), reason });
-                }
+                RequesterOutput::Finished(reason) => return Ok(reason),
             }
         }
-        let input = next_input(line_up, &mut listener.stop).await;
-        outputs = match input {
-            Ok(input) => session.handle(input).map_err(|error| EngineError::Prompt(error.to_string()))?,
-            Err(error) => {
-                // What was computed is paid for, whatever comes.
-                purse.pay(line_up, session.computed()).await;
-                return Err(error);
-            }
-        };
+        input = next_input(line_up, &mut listener.stop).await?;
     }
 }
 
@@ -204,20 +224,15 @@ async fn next_input(
     line_up: &mut LineUp,
     stop: &mut tokio::sync::watch::Receiver<bool>,
 ) -> Result<RequesterInput, EngineError> {
-    let stopped = async {
-        // A closed channel means that nobody can stop it any more.
-        if stop.wait_for(|stop| *stop).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
     let news = tokio::select! {
-        () = stopped => return Ok(RequesterInput::Stop),
+        () = until(stop) => return Ok(RequesterInput::Stop),
         news = tokio::time::timeout(SILENCE_MAX, line_up.news.recv()) => news,
     };
-    let tail = line_up.seats.first().map(|seat| seat.name.clone()).unwrap_or_default();
-    let Ok(Some((index, news))) = news else { return Err(EngineError::Silent(tail)) };
-    let name = line_up.seats.get(index).map(|seat| seat.name.clone()).unwrap_or_default();
-    let fault = |reason: String| EngineError::Provider { name, reason };
+    let Ok(Some((index, news))) = news else {
+        let tail = line_up.seats.first().map(|seat| seat.name.clone()).unwrap_or_default();
+        return Err(EngineError::Silent(tail));
+    };
+    let fault = |reason: String| line_up.fault(index, reason);
     match news {
         // Tokens count only from the tail, which was seated first.
         FromProvider::Token(bytes) if index == 0 => {
@@ -231,22 +246,29 @@ async fn next_input(
 /// Ends the session everywhere and waits, briefly, until providers have posted
 /// their vouchers.
 pub(super) async fn close(line_up: &mut LineUp) {
-    let mut awaited = 0_usize;
-    for seat in &line_up.seats {
+    for seat in &mut line_up.seats {
         match &seat.way {
-            Way::Local(inbox) => drop(inbox.send(SessionInput::Close).await),
-            Way::Remote(to) => awaited += usize::from(to.send(ToProvider::Close).await.is_ok()),
+            Way::Local(inbox) => {
+                // A session that failed has no thread any more.
+                let _ = inbox.send(SessionInput::Close).await;
+                seat.closed = true;
+            }
+            // Gone or not: whoever does not say "closed" is settled for.
+            Way::Remote(to) => drop(to.send(ToProvider::Close).await),
         }
     }
-    let remote: Vec<bool> = line_up.seats.iter().map(|seat| matches!(seat.way, Way::Remote(_))).collect();
-    let closed = async {
-        while awaited > 0 {
-            match line_up.news.recv().await {
-                Some((index, FromProvider::Closed | FromProvider::Failed { .. })) if remote[index] => awaited -= 1,
+    let LineUp { seats, news, .. } = line_up;
+    let mut lost = vec![false; seats.len()];
+    let closing = async {
+        while seats.iter().zip(&lost).any(|(seat, lost)| !seat.closed && !lost) {
+            match news.recv().await {
+                Some((index, FromProvider::Closed)) => seats[index].closed = true,
+                // Said when its stream ends; after "closed" it means nothing.
+                Some((index, FromProvider::Failed { .. })) => lost[index] = true,
                 Some(_) => {}
                 None => return,
             }
         }
     };
-    let _ = tokio::time::timeout(CLOSING_MAX, closed).await;
+    let _ = tokio::time::timeout(CLOSING_MAX, closing).await;
 }

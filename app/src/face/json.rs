@@ -6,11 +6,13 @@
 //! is `{"ready":{"device":…}}`. The node ends when its input does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::command::{Command, CommandError, Reply};
 use crate::engine::AskEvent;
@@ -20,6 +22,8 @@ use crate::node::Node;
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Commands that may be under way at once.
 const COMMANDS_MAX: usize = 16;
+/// Time for commands under way to finish once the input has ended.
+const FINISHING: Duration = Duration::from_secs(2);
 /// Lines that may wait to be written.
 const LINES_WAITING: usize = 256;
 
@@ -73,6 +77,7 @@ where
     });
     let _ = lines.send(json!({"ready": {"device": node.device().to_hex()}})).await;
     let slots = Arc::new(Semaphore::new(COMMANDS_MAX));
+    let mut under_way = JoinSet::new();
     let mut input = tokio::io::BufReader::new(tokio::io::stdin());
     while let Some(line) = next_line(&mut input).await? {
         if line.trim_ascii().is_empty() {
@@ -80,11 +85,18 @@ where
         }
         let Ok(slot) = slots.clone().acquire_owned().await else { break };
         let (run, lines) = (run.clone(), lines.clone());
-        tokio::spawn(async move {
+        while under_way.try_join_next().is_some() {}
+        under_way.spawn(async move {
             answer(run, &line, &lines).await;
             drop(slot);
         });
     }
+    // Whoever asked has gone. Commands that only wait (a join) end here; what
+    // was recorded is recorded.
+    let finishing = async { while under_way.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(FINISHING, finishing).await;
+    under_way.abort_all();
+    while under_way.join_next().await.is_some() {}
     drop(lines);
     let _ = writer.await;
     Ok(())

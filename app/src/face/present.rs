@@ -105,7 +105,10 @@ pub(super) async fn view(node: &Node, membership: Option<&Membership>, session: 
 
 /// The page that waits, while a join is not complete.
 fn joining(membership: &Membership, ticket: Option<&str>) -> Option<Joining> {
-    let status = membership.watch_join().borrow().clone()?;
+    let status = membership.watch_join().borrow().clone().or_else(|| {
+        // Before the first try of a join from the last run.
+        ticket.map(|_| JoinStatus::Trying { rounds: 0, last_error: String::new() })
+    })?;
     let community = ticket
         .and_then(|ticket| ticket.parse::<exo_model::invite::Ticket>().ok())
         .map(|ticket| ticket.community_name)

@@ -17,6 +17,7 @@ use exo_model::amount::Amount;
 const HELP: &str = "\
   found NAME in COMMUNITY   found a community, called NAME by your friends
   join NAME with TICKET     join with an invite ticket (it starts with exo1)
+  cancel                    give up a join that nobody has answered
   invite [USES]             make an invite ticket; one use unless you say more
   say TEXT                  write a message
   history                   the last messages
@@ -69,6 +70,7 @@ fn parse(line: &str) -> Line {
             Some((name, ticket)) => Command::Join { name: name.into(), ticket: ticket.into() },
             None => return Line::Incomplete("join NAME with TICKET"),
         },
+        "cancel" => Command::CancelJoin,
         "invite" if rest.is_empty() => Command::Invite { uses: 1 },
         "invite" => match rest.parse() {
             Ok(uses) => Command::Invite { uses },
@@ -126,11 +128,15 @@ pub(crate) async fn serve(node: Arc<Node>) -> std::io::Result<()> {
 
 fn greet(node: &Node) {
     let place = node.data_folder().display();
+    if node.profile().joining.is_some() {
+        say(&format!("A join is under way; it goes on. Type cancel to give it up. Data: {place}\n"));
+        say("Type help for all commands.\n");
+        return;
+    }
     match node.membership() {
         Ok(membership) => {
             let state = membership.replica().state();
-            let name = if state.name.is_empty() { "a community that is still being joined" } else { &state.name };
-            say(&format!("You are {} in {}. Data: {place}\n", node.profile().name, printable(name)));
+            say(&format!("You are {} in {}. Data: {place}\n", node.profile().name, printable(&state.name)));
         }
         Err(_) => say(&format!(
             "Welcome. There is no community here yet. Data: {place}\n\
@@ -160,7 +166,7 @@ async fn run(node: &Arc<Node>, command: Command) {
             outcome = &mut both => break outcome,
             _ = tokio::signal::ctrl_c() => {
                 if joining {
-                    say("\nThe join goes on the next time this program runs.\n");
+                    say("\nThe join goes on in the background. Type status to look, cancel to give it up.\n");
                     return;
                 }
                 stop.send_replace(true);
@@ -275,9 +281,8 @@ async fn show_arrivals(node: Arc<Node>) {
         let current = memberships.borrow_and_update().clone();
         match current {
             Some(membership) => {
-                let me = node.profile().name;
                 tokio::select! {
-                    () = follow_messages(&membership, &me) => return,
+                    () = follow_messages(&membership) => return,
                     changed = memberships.changed() => if changed.is_err() { return },
                 }
             }
@@ -290,7 +295,8 @@ async fn show_arrivals(node: Arc<Node>) {
     }
 }
 
-async fn follow_messages(membership: &Membership, me: &str) {
+async fn follow_messages(membership: &Membership) {
+    let me = membership.mesh().device().to_hex();
     let mut views = membership.watch_views();
     let mut seen: Option<Vec<String>> = None;
     loop {
@@ -299,7 +305,7 @@ async fn follow_messages(membership: &Membership, me: &str) {
         {
             let now: Vec<MessageReport> = rows.iter().map(MessageReport::of).collect();
             if let Some(seen) = &seen {
-                for message in now.iter().filter(|m| !seen.contains(&m.id) && m.author != me) {
+                for message in now.iter().filter(|m| !seen.contains(&m.id) && m.device != me) {
                     say("\r");
                     show_message(message);
                     prompt();

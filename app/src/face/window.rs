@@ -141,7 +141,7 @@ impl Face {
             Intent::StopAsk => {
                 self.stop.send_replace(true);
             }
-            _ => {}
+            Intent::Quit => {}
         }
     }
 
@@ -158,12 +158,10 @@ impl Face {
         });
     }
 
-    /// Waits for a join under way, also one from the last run.
+    /// Waits for a join under way, also one from the last run, and shows why
+    /// it was refused.
     async fn finish_join(self: Arc<Self>) {
-        if self.node.membership().is_err() {
-            return;
-        }
-        if let Err(error) = self.node.joined().await {
+        if let Err(error @ NodeError::JoinRefused(_)) = self.node.joined().await {
             let problem = sentence(&error.to_string());
             self.change(|session| session.problem = Some(problem));
         }
@@ -174,8 +172,8 @@ impl Face {
         let (events, mut heard) = mpsc::channel(EVENTS_WAITING);
         let listening = async { while heard.recv().await.is_some() {} };
         let question = Command::Ask { question, model: None, max_tokens: None };
-        self.stop.send_replace(false);
-        let asking = self.run(question, events, self.stop.subscribe());
+        let (_unused, stop) = watch::channel(false);
+        let asking = self.run(question, events, stop);
         let _shown = tokio::join!(asking, listening);
     }
 
@@ -190,6 +188,9 @@ impl Face {
         let Command::Ask { question, .. } = &command else {
             return command::run(&self.node, command, events, stop).await;
         };
+        // The window's Stop ends any question that the window shows.
+        self.stop.send_replace(false);
+        let stop = self.stop.subscribe();
         let state = AskState::Preparing;
         let ask = AskView { question: question.clone(), state, ..AskView::default() };
         self.change(|session| session.ask = ask);
@@ -210,7 +211,7 @@ impl Face {
     ) -> Result<Reply, CommandError> {
         let membership = self.node.membership()?;
         if membership.replica().state().models.is_empty() {
-            self.node.add_starter(&membership).await?;
+            membership.add_starter().await?;
         }
         let (own_events, mut news) = mpsc::channel(EVENTS_WAITING);
         let asking = command::run(&self.node, command, own_events, stop);
@@ -249,7 +250,7 @@ fn show(ask: &mut AskView, membership: &Membership, event: AskEvent, begun: std:
         AskEvent::Planned(_) => ask.state = AskState::Preparing,
         AskEvent::Fetching { device, received, total } => {
             let percent = u8::try_from(received.saturating_mul(100) / total.max(1)).unwrap_or(100).min(100);
-            ask.state = AskState::Fetching { from: vec![state.name_of(&device)], percent };
+            ask.state = AskState::Fetching { by: vec![state.name_of(&device)], percent };
         }
         AskEvent::Answering(stages) => {
             let by: Vec<_> = stages.iter().map(|stage| state.name_of(&stage.device)).collect();

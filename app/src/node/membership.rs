@@ -21,6 +21,9 @@ use crate::engine::Engine;
 use crate::folder::Folder;
 use crate::host::{OsEntropy, SystemClock};
 
+/// File name of the built-in model once it is written out.
+const STARTER_FILE: &str = "starter.gguf";
+
 /// A community that cannot be opened or asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MembershipError {
@@ -81,7 +84,9 @@ impl Membership {
                 return Err(error.into());
             }
         };
-        let engine = Engine::new(replica.clone(), mesh.clone(), SecretKey::from_bytes(&key), options.offered_bytes);
+        let starter_path = options.starter.then(|| folder.models().join(STARTER_FILE));
+        let key = SecretKey::from_bytes(&key);
+        let engine = Engine::new(replica.clone(), mesh.clone(), key, options.offered_bytes, starter_path);
         let serving = tokio::spawn(engine.clone().serve(stages));
         let membership = Arc::new(Self {
             replica,
@@ -164,6 +169,7 @@ impl Membership {
     pub(super) fn resume_join(&self, ticket: &Ticket, name: String) {
         let progress = self.mesh.join(ticket, name);
         let mut status = progress.watch();
+        self.join_status.send_replace(Some(status.borrow().clone()));
         let forward = self.join_status.clone();
         let task = tokio::spawn(async move {
             loop {
@@ -189,7 +195,9 @@ impl Membership {
         }
         let mut status = self.watch_join();
         let ended = status
-            .wait_for(|status| matches!(status, Some(JoinStatus::Joined | JoinStatus::Refused(_))))
+            .wait_for(|status| {
+                matches!(status, None | Some(JoinStatus::Joined | JoinStatus::Refused(_)))
+            })
             .await;
         match ended.as_deref() {
             Ok(Some(JoinStatus::Joined)) => Ok(()),
@@ -198,7 +206,7 @@ impl Membership {
         }
     }
 
-    /// Every member's balance and their sum, from the reduced state.
+    /// This member's balance, from the reduced state.
     pub(crate) fn balance_of_me(&self) -> Amount {
         self.replica.state().ledger.balance(&self.mesh.device())
     }
@@ -208,6 +216,16 @@ impl Membership {
         if let Some(join) = join {
             join.stop();
         }
+        // Whoever waits for a join that is over hears of it; a finished one
+        // stays finished.
+        self.join_status.send_if_modified(|status| {
+            let waiting = matches!(status, Some(JoinStatus::Trying { .. } | JoinStatus::Admitted));
+            if waiting {
+                *status = None;
+            }
+            waiting
+        });
+        self.engine.close().await;
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             task.abort();

@@ -9,18 +9,12 @@ use exo_model::weights::{ByteRange, ModelManifest};
 use exo_sync::blobs::BlobsError;
 use exo_sync::replica::ReplicaError;
 
-use super::{Membership, Node};
+use super::Membership;
 use crate::engine::EngineError;
-use crate::folder::FolderError;
-
-/// File name of the built-in model once it is written out.
-const STARTER_FILE: &str = "starter.gguf";
 
 /// A model that cannot be added.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ModelError {
-    #[error("the built-in model is switched off on this node")]
-    StarterOff,
     #[error("{path}: {reason}")]
     File {
         /// Which file.
@@ -33,28 +27,16 @@ pub(crate) enum ModelError {
     #[error(transparent)]
     Blobs(#[from] BlobsError),
     #[error(transparent)]
-    Folder(#[from] FolderError),
-    #[error(transparent)]
     Replica(#[from] ReplicaError),
 }
 
-impl Node {
-    /// Shares the model that is built into the program.
-    pub(crate) async fn add_starter(&self, membership: &Membership) -> Result<ModelManifest, ModelError> {
-        if !self.options.starter {
-            return Err(ModelError::StarterOff);
-        }
-        let path = self.folder.models()?.join(STARTER_FILE);
-        let failed = |error: std::io::Error| ModelError::File { path: path.clone(), reason: error.to_string() };
-        let current = std::fs::read(&path).is_ok_and(|bytes| bytes == exo_inference::starter::STARTER_GGUF);
-        if !current {
-            std::fs::write(&path, exo_inference::starter::STARTER_GGUF).map_err(failed)?;
-        }
-        membership.add_model(&path).await
-    }
-}
-
 impl Membership {
+    /// Shares the model that is built into the program.
+    pub(crate) async fn add_starter(&self) -> Result<ModelManifest, ModelError> {
+        let path = self.engine().host().write_starter().await?;
+        self.add_model(&path).await
+    }
+
     /// A model, and the ranges of its file that are on this device.
     pub(crate) async fn holdings(&self, model: Option<&str>) -> Result<(ModelManifest, Vec<ByteRange>), ModelError> {
         let manifest = self.engine().find(model)?;

@@ -29,6 +29,9 @@ pub enum Rejection {
     /// No change at all, or more than [`RUN_CHANGES_MAX`] or the feed's limit.
     #[error("run of {0} changes")]
     Count(usize),
+    /// A segment other than the first: feeds do not roll yet.
+    #[error("segment {0} of a feed that has only one")]
+    Segment(u32),
     /// A payload is empty or over [`ENVELOPE_BYTES_MAX`].
     #[error("change {seq} has a payload of {len} bytes")]
     PayloadLength {
@@ -159,6 +162,9 @@ pub fn admit(run: Run, known: &FeedPosition) -> Result<AcceptedRun, Rejection> {
 }
 
 fn check_bounds(run: &Run, known: &FeedPosition) -> Result<(), Rejection> {
+    if run.feed.segment != 0 {
+        return Err(Rejection::Segment(run.feed.segment));
+    }
     let count = run.changes.len();
     if count == 0 || count > RUN_CHANGES_MAX {
         return Err(Rejection::Count(count));

@@ -1,8 +1,10 @@
 //! Gossip hints: "my feeds now end somewhere else".
 //!
-//! A hint is a digest of all feed ends. Whoever has another digest exchanges
-//! with the neighbour that delivered it. A lost, forged or repeated hint costs
-//! at most one empty exchange.
+//! A hint is a digest of all feed ends and whose they are. Whoever has another
+//! digest exchanges with that peer, or with every linked one where it has no
+//! link to it (a newcomer's hint can come before it is known as a member). Who
+//! delivered a hint says nothing: it may not have the news itself. A lost,
+//! forged or repeated hint costs at most a few empty exchanges.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +13,36 @@ use bytes::Bytes;
 use iroh_gossip::api::{Event, GossipReceiver, GossipSender};
 use iroh_gossip::net::Gossip;
 use iroh_gossip::proto::TopicId;
+use minicbor::{Decode, Encode};
 use n0_future::StreamExt as _;
 use tokio::task::JoinHandle;
 
+use exo_model::codec;
 use exo_model::id::{CommunityId, DeviceId};
 
 use super::{Inner, MeshError, device_id, endpoint_id};
 
 /// Changes within this time make one hint.
 const GATHER: Duration = Duration::from_millis(15);
+/// Longest hint, in bytes.
+const HINT_BYTES_MAX: usize = 128;
 /// Pause before a lost subscription is renewed.
 const RESUBSCRIBE: Duration = Duration::from_secs(1);
 
+/// What is gossiped.
+#[derive(Debug, Encode, Decode)]
+struct Hint {
+    /// Whose feeds end there.
+    #[n(0)]
+    origin: DeviceId,
+    /// Hash over the ends of all its feeds.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    digest: [u8; 32],
+}
+
 /// The gossip topic of a community.
 fn topic(community: &CommunityId) -> TopicId {
-    let named = exo_model::codec::encode(&("exo/topic/0", *community));
+    let named = codec::encode(&("exo/topic/0", *community));
     TopicId::from_bytes(*exo_model::hash::blake3(&named).as_bytes())
 }
 
@@ -60,9 +77,11 @@ async fn follow(inner: &Inner, sender: &GossipSender, mut receiver: GossipReceiv
         tokio::select! {
             event = receiver.next() => match event {
                 Some(Ok(Event::Received(message))) => {
-                    heed(inner, &message.content, device_id(message.delivered_from));
+                    heed(inner, &message.content);
                 }
-                Some(Ok(Event::NeighborUp(id))) => inner.peers.nudge(&device_id(id)),
+                Some(Ok(Event::NeighborUp(id))) => {
+                    inner.peers.nudge(&device_id(id));
+                }
                 Some(Ok(Event::NeighborDown(_))) => {}
                 Some(Ok(Event::Lagged) | Err(_)) | None => return,
             },
@@ -71,9 +90,9 @@ async fn follow(inner: &Inner, sender: &GossipSender, mut receiver: GossipReceiv
                     return;
                 }
                 tokio::time::sleep(GATHER).await;
-                let digest = snapshot.borrow_and_update().digest;
+                let hint = Hint { origin: inner.me, digest: snapshot.borrow_and_update().digest };
                 nudge_deaf(inner, &receiver);
-                if sender.broadcast(Bytes::copy_from_slice(&digest)).await.is_err() {
+                if sender.broadcast(Bytes::from(codec::encode(&hint))).await.is_err() {
                     return;
                 }
             }
@@ -105,8 +124,9 @@ fn nudge_deaf(inner: &Inner, receiver: &GossipReceiver) {
     }
 }
 
-fn heed(inner: &Inner, content: &[u8], from: DeviceId) {
-    if content != inner.replica.snapshot().digest {
-        inner.peers.nudge(&from);
+fn heed(inner: &Inner, content: &[u8]) {
+    let Ok(hint) = codec::decode::<Hint>(content, HINT_BYTES_MAX) else { return };
+    if hint.digest != inner.replica.snapshot().digest && !inner.peers.nudge(&hint.origin) {
+        inner.peers.nudge_all();
     }
 }

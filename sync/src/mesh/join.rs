@@ -6,7 +6,7 @@ use std::time::Duration;
 use iroh::endpoint::Connection;
 use iroh::protocol::{AcceptError, ProtocolHandler};
 use minicbor::{Decode, Encode};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use exo_model::decide::{Intent, Refusal};
@@ -22,6 +22,8 @@ use crate::wire;
 const FRAME_BYTES_MAX: usize = 4 * 1024;
 /// Longest wait for the other side's frame.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// Join requests answered at the same time.
+const JOINS_MAX: usize = 16;
 /// First and longest pause between rounds over all contacts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -79,11 +81,13 @@ enum Answer {
 /// Answers newcomers.
 pub(super) struct JoinProtocol {
     inner: Arc<Inner>,
+    /// Strangers may ask, but not all at once.
+    slots: Semaphore,
 }
 
 impl JoinProtocol {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner }
+        Self { inner, slots: Semaphore::new(JOINS_MAX) }
     }
 }
 
@@ -96,6 +100,10 @@ impl std::fmt::Debug for JoinProtocol {
 impl ProtocolHandler for JoinProtocol {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = device_id(connection.remote_id());
+        let Ok(_slot) = self.slots.try_acquire() else {
+            tracing::debug!(%peer, "too many join requests at once");
+            return Ok(());
+        };
         match tokio::time::timeout(ANSWER_DEADLINE, answer(&self.inner, &connection)).await {
             Ok(Ok(())) => {
                 // The newcomer closes once it has read the answer.
@@ -142,6 +150,10 @@ async fn judge(inner: &Inner, request: JoinRequest) -> Answer {
 pub(super) fn spawn(inner: Arc<Inner>, ticket: Ticket, name: String) -> JoinProgress {
     let (status, receiver) = watch::channel(JoinStatus::Trying { rounds: 0, last_error: String::new() });
     let task = tokio::spawn(async move {
+        if inner.replica.state().is_member(&inner.me) {
+            status.send_replace(JoinStatus::Joined);
+            return;
+        }
         if let Some(contact) = ask_until_answered(&inner, &ticket, name, &status).await {
             status.send_replace(JoinStatus::Admitted);
             become_member(&inner, contact).await;

@@ -16,6 +16,8 @@ use crate::session::Side;
 const SUPERVISE_EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between exchanges without a hint; up to twice as long.
 const ANTI_ENTROPY: Duration = Duration::from_secs(30);
+/// Shortest pause before an exchange that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 /// Exchanges one peer may have under way.
 const EXCHANGES_PER_PEER: usize = 4;
 /// Rounds after each other, while new members make more acceptable.
@@ -86,9 +88,7 @@ pub(super) async fn run(inner: Arc<Inner>, connection: Connection, side: Side) {
         answer(&inner, device, &connection),
         exchange_when_asked(&inner, device, &connection, &nudge, side == Side::Initiator),
     );
-    inner.peers.unlinked(&device, &connection);
-    // A peer that refuses us at the handshake closes at once: do not hammer.
-    inner.peers.dial_failed(device, jitter());
+    inner.peers.ended(device, &connection, jitter());
 }
 
 async fn answer(inner: &Arc<Inner>, device: DeviceId, connection: &Connection) {
@@ -115,10 +115,9 @@ async fn exchange_when_asked(
 ) {
     let mut due = at_once;
     loop {
-        if due {
-            exchange_rounds(inner, device, connection).await;
-        }
-        let pause = ANTI_ENTROPY.mul_f64(1.0 + jitter());
+        let failed = due && !exchange_rounds(inner, device, connection).await;
+        let pause = if failed { RETRY } else { ANTI_ENTROPY };
+        let pause = pause.mul_f64(1.0 + jitter());
         tokio::select! {
             () = nudge.notified() => {}
             () = tokio::time::sleep(pause) => {}
@@ -128,18 +127,25 @@ async fn exchange_when_asked(
     }
 }
 
-async fn exchange_rounds(inner: &Arc<Inner>, device: DeviceId, connection: &Connection) {
+/// Exchanges until nothing more becomes acceptable; returns whether it went
+/// well.
+async fn exchange_rounds(inner: &Arc<Inner>, device: DeviceId, connection: &Connection) -> bool {
     for _ in 0..ROUNDS_MAX {
-        let Ok((send, recv)) = connection.open_bi().await else { return };
+        let Ok((send, recv)) = connection.open_bi().await else { return false };
         match exchange::run(inner, device, Side::Initiator, send, recv).await {
-            Ok(outcome) if outcome.deferred > 0 && outcome.stored > 0 => {}
-            Ok(_) => return,
+            Ok(outcome) => {
+                inner.peers.proven(&device);
+                if outcome.deferred == 0 || outcome.stored == 0 {
+                    return true;
+                }
+            }
             Err(error) => {
                 tracing::debug!(peer = %device, %error, "exchange ended early");
-                return;
+                return false;
             }
         }
     }
+    true
 }
 
 /// A number in 0..1, to keep peers from acting in step. Not for secrets.

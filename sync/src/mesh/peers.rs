@@ -46,10 +46,16 @@ pub struct PeerStatus {
     pub rtt: Option<Duration>,
 }
 
+/// One connection to a peer. There can be two for a while, when both dialled.
+struct Link {
+    connection: Connection,
+    nudge: Arc<Notify>,
+}
+
 #[derive(Default)]
 struct Peer {
-    connection: Option<Connection>,
-    nudge: Arc<Notify>,
+    /// Oldest first.
+    links: Vec<Link>,
     dialling: bool,
     next_dial: Option<Instant>,
     pause: Option<Duration>,
@@ -74,29 +80,39 @@ impl Peers {
 
     /// A new link; the returned notification asks it to exchange.
     pub(super) fn linked(&self, device: DeviceId, connection: Connection) -> Arc<Notify> {
+        let nudge = Arc::new(Notify::new());
+        let link = Link { connection, nudge: nudge.clone() };
         let mut peers = self.lock();
         let peer = peers.entry(device).or_default();
-        peer.connection = Some(connection);
         peer.dialling = false;
-        peer.pause = None;
-        peer.next_dial = None;
-        let nudge = peer.nudge.clone();
+        peer.links.push(link);
         drop(peers);
-        self.changed.send_modify(|count| *count += 1);
+        self.tell();
         nudge
     }
 
-    /// A link ended. A newer one to the same device stays.
-    pub(super) fn unlinked(&self, device: &DeviceId, connection: &Connection) {
+    /// An exchange with `device` succeeded: it knows us, so a lost link is
+    /// worth dialling at once.
+    pub(super) fn proven(&self, device: &DeviceId) {
+        if let Some(peer) = self.lock().get_mut(device) {
+            peer.pause = None;
+        }
+    }
+
+    /// A link ended. What it may have been asked for is asked of the ones that
+    /// are left; without one, the next dial waits.
+    pub(super) fn ended(&self, device: DeviceId, connection: &Connection, jitter: f64) {
         let mut peers = self.lock();
-        if let Some(peer) = peers.get_mut(device)
-            && peer.connection.as_ref().is_some_and(|c| c.stable_id() == connection.stable_id())
-        {
-            peer.connection = None;
-            peer.next_dial = None;
+        let peer = peers.entry(device).or_default();
+        peer.links.retain(|link| link.connection.stable_id() != connection.stable_id());
+        for link in &peer.links {
+            link.nudge.notify_one();
+        }
+        if peer.links.is_empty() {
+            peer.wait_longer(jitter);
         }
         drop(peers);
-        self.changed.send_modify(|count| *count += 1);
+        self.tell();
     }
 
     /// Whether to dial `device` now; if so it counts as being dialled.
@@ -104,7 +120,7 @@ impl Peers {
         let mut peers = self.lock();
         let peer = peers.entry(device).or_default();
         let due = peer.next_dial.is_none_or(|at| at <= Instant::now());
-        if peer.connection.is_some() || peer.dialling || !due {
+        if !peer.links.is_empty() || peer.dialling || !due {
             return false;
         }
         peer.dialling = true;
@@ -115,10 +131,8 @@ impl Peers {
     pub(super) fn dial_failed(&self, device: DeviceId, jitter: f64) {
         let mut peers = self.lock();
         let peer = peers.entry(device).or_default();
-        let pause = peer.pause.map_or(BACK_OFF.0, |pause| (pause * 2).min(BACK_OFF.1));
         peer.dialling = false;
-        peer.pause = Some(pause);
-        peer.next_dial = Some(Instant::now() + pause.mul_f64(0.5 + jitter));
+        peer.wait_longer(jitter);
     }
 
     /// Lets every peer be dialled at once: the network changed.
@@ -127,26 +141,28 @@ impl Peers {
             peer.pause = None;
             peer.next_dial = None;
         }
-        self.changed.send_modify(|count| *count += 1);
+        self.tell();
     }
 
-    /// Asks the link to `device` for an exchange.
-    pub(super) fn nudge(&self, device: &DeviceId) {
-        if let Some(peer) = self.lock().get(device) {
-            peer.nudge.notify_one();
-        }
+    /// Asks every link to `device` for an exchange; returns whether there is
+    /// one.
+    pub(super) fn nudge(&self, device: &DeviceId) -> bool {
+        let peers = self.lock();
+        let Some(peer) = peers.get(device) else { return false };
+        peer.links.iter().for_each(|link| link.nudge.notify_one());
+        !peer.links.is_empty()
     }
 
     /// Asks every link for an exchange.
     pub(super) fn nudge_all(&self) {
         for peer in self.lock().values() {
-            peer.nudge.notify_one();
+            peer.links.iter().for_each(|link| link.nudge.notify_one());
         }
     }
 
     /// Devices with a link.
     pub(super) fn online(&self) -> Vec<DeviceId> {
-        self.lock().iter().filter(|(_, peer)| peer.connection.is_some()).map(|(device, _)| *device).collect()
+        self.lock().iter().filter(|(_, peer)| !peer.links.is_empty()).map(|(device, _)| *device).collect()
     }
 
     /// Every member but `me`.
@@ -156,12 +172,27 @@ impl Peers {
             .members
             .keys()
             .filter(|device| *device != me)
-            .map(|device| status(*device, peers.get(device).and_then(|peer| peer.connection.as_ref())))
+            .map(|device| {
+                let newest = peers.get(device).and_then(|peer| peer.links.last());
+                status(*device, newest.map(|link| &link.connection))
+            })
             .collect()
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|count| *count += 1);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DeviceId, Peer>> {
         self.by_device.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Peer {
+    fn wait_longer(&mut self, jitter: f64) {
+        let pause = self.pause.map_or(BACK_OFF.0, |pause| (pause * 2).min(BACK_OFF.1));
+        self.pause = Some(pause);
+        self.next_dial = Some(Instant::now() + pause.mul_f64(0.5 + jitter));
     }
 }
 

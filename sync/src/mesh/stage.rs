@@ -62,7 +62,15 @@ impl StageReceiver {
     /// # Errors
     /// When a frame is oversize or the stream broke.
     pub async fn receive(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
-        wire::read_bytes(&mut self.stream, STAGE_FRAME_BYTES_MAX).await
+        self.receive_at_most(STAGE_FRAME_BYTES_MAX).await
+    }
+
+    /// The next frame, if it has at most `max` bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// When the frame is longer or the stream broke.
+    pub async fn receive_at_most(&mut self, max: usize) -> Result<Option<Vec<u8>>, FrameError> {
+        wire::read_bytes(&mut self.stream, max.min(STAGE_FRAME_BYTES_MAX)).await
     }
 }
 

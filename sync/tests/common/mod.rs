@@ -216,7 +216,10 @@ impl Home {
 
     /// Issues an invite and makes its ticket.
     pub(crate) async fn invite(&self, uses: u32, expires_ms: i64, contacts: Vec<Contact>) -> Ticket {
-        let secret = SecretKey::from_bytes(&[self.state().invites.len().to_le_bytes()[0] ^ 0xa5; 32]);
+        static INVITES: AtomicI64 = AtomicI64::new(1);
+        let mut seed = [0xa5; 32];
+        seed[..8].copy_from_slice(&INVITES.fetch_add(1, Ordering::SeqCst).to_le_bytes());
+        let secret = SecretKey::from_bytes(&seed);
         let ticket = Ticket::new(self.community, "Garden".into(), &secret, expires_ms, contacts);
         let intent = Intent::IssueInvite { key: ticket.key(), uses, expires_ms };
         self.replica.record(intent).await.expect("the owner may invite");

@@ -101,10 +101,17 @@ impl Node {
 }
 
 /// Waits until all nodes have the same feeds and the same state.
-pub(crate) async fn converge(nodes: &[&Node]) {
-    until("one digest", || nodes.windows(2).all(|pair| pair[0].home.digest() == pair[1].home.digest())).await;
-    for pair in nodes.windows(2) {
-        assert_eq!(pair[0].home.state().hash(), pair[1].home.state().hash());
+#[track_caller]
+pub(crate) fn converge(nodes: &[&Node]) -> impl Future<Output = ()> {
+    let place = std::panic::Location::caller();
+    async move {
+        until(&format!("one digest at {place}"), || {
+            nodes.windows(2).all(|pair| pair[0].home.digest() == pair[1].home.digest())
+        })
+        .await;
+        for pair in nodes.windows(2) {
+            assert_eq!(pair[0].home.state().hash(), pair[1].home.state().hash(), "{place}");
+        }
     }
 }
 

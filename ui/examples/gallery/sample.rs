@@ -121,7 +121,7 @@ pub(crate) fn view(page: &str) -> View {
             view.ask.tokens_per_second = None;
             view.ask.served_by.clear();
             view.ask.credits_spent = None;
-            view.ask.state = AskState::Fetching { from: vec!["Ana".to_owned()], percent: 62 };
+            view.ask.state = AskState::Fetching { by: vec!["Ana".to_owned()], percent: 62 };
         }
         "answering" => {
             view.ask.state = AskState::Answering { by: vec!["Ben".to_owned(), "Chloe".to_owned()] };
