@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, watch};
 use crate::engine::{AskEvent, EngineError, Question};
 use crate::node::{Membership, MembershipError, ModelError, Node, NodeError};
 use crate::report::{
-    AnswerReport, AuditReport, BalanceReport, CommunityReport, HoldingsReport, MemberReport, MessageReport, ModelReport, PeerReport,
-    StageReport, StatusReport,
+    AnswerReport, AuditReport, BalanceReport, CommunityReport, HoldingsReport, MemberReport, MessageReport,
+    ModelReport, PeerReport, StageReport, StatusReport,
 };
 
 /// Messages shown unless asked otherwise.

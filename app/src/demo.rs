@@ -67,7 +67,8 @@ impl TemporaryFolder {
             let nonce = u64::from_be_bytes(crate::host::random());
             std::env::temp_dir().join(format!("exo-studio-demo-{nonce:016x}"))
         });
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make the folder {}", path.display()))?;
         Ok(Self { path, keep: named })
     }
 

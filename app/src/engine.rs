@@ -31,7 +31,7 @@ use protocol::{FromProvider, Opening};
 
 use crate::bytes::human;
 
-pub(crate) use asking::{AskEvent, Answer, Question, SharedStage};
+pub(crate) use asking::{Answer, AskEvent, Question, SharedStage};
 pub(crate) use host::StageHost;
 
 /// Why a model could not be served or asked, in words for people.
@@ -170,12 +170,10 @@ impl Engine {
                 let StageStream { peer, mut sender, .. } = stream;
                 let (news, mut to_send) = mpsc::channel(protocol::MESSAGES_WAITING);
                 let host = self.host.clone();
-                let preparing = tokio::spawn(async move { host.prepare_for_peer(peer, model, layers, news).await });
+                let preparing =
+                    tokio::spawn(async move { host.prepare_for_peer(peer, model, layers, news).await });
                 while let Some(message) = to_send.recv().await {
-                    sender
-                        .send(&protocol::encode(&message))
-                        .await
-                        .map_err(|error| error.to_string())?;
+                    sender.send(&protocol::encode(&message)).await.map_err(|error| error.to_string())?;
                 }
                 sender.finish();
                 preparing.await.map_err(|error| error.to_string())
@@ -183,7 +181,9 @@ impl Engine {
             Opening::Session(terms) => {
                 provider::serve(self.host.clone(), *terms, stream, self.closing.subscribe()).await
             }
-            Opening::Attach { job, requester } => provider::attach(&self.host, (requester, job), stream).await,
+            Opening::Attach { job, requester } => {
+                provider::attach(&self.host, (requester, job), stream).await
+            }
         }
     }
 

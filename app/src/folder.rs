@@ -97,12 +97,8 @@ impl Folder {
         std::fs::create_dir_all(root).map_err(io(root))?;
         restrict(root).map_err(io(root))?;
         let path = root.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(io(&path))?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io(&path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
             Err(std::fs::TryLockError::WouldBlock) => Err(FolderError::InUse(root.to_owned())),
@@ -156,7 +152,9 @@ impl Folder {
     pub(crate) fn profile(&self) -> Result<Profile, FolderError> {
         let path = self.root.join("profile.json");
         match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| FolderError::Profile { path, source }),
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|source| FolderError::Profile { path, source })
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Profile::default()),
             Err(source) => Err(FolderError::Io { path, source }),
         }
@@ -211,7 +209,8 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            let mode = std::fs::metadata(root.path().join("device.key")).expect("exists").permissions().mode();
+            let mode =
+                std::fs::metadata(root.path().join("device.key")).expect("exists").permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
         std::fs::write(root.path().join("device.key"), b"short").expect("written");

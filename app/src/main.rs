@@ -35,10 +35,8 @@ fn main() -> ExitCode {
 
 /// Logs go to standard error and never hold keys, tickets or messages.
 fn init_log(filter: Option<&str>) {
-    let filter = filter.map_or_else(
-        || tracing_subscriber::EnvFilter::new("off"),
-        tracing_subscriber::EnvFilter::new,
-    );
+    let filter =
+        filter.map_or_else(|| tracing_subscriber::EnvFilter::new("off"), tracing_subscriber::EnvFilter::new);
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 

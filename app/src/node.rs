@@ -151,15 +151,8 @@ impl Node {
         let _one_at_a_time = self.changing.lock().await;
         self.refuse_second()?;
         let name = clean_name("your name", name)?;
-        let id = replica::found(
-            &self.folder.store(),
-            &self.key,
-            &SystemClock,
-            &name,
-            community,
-            FLOOR,
-            random(),
-        )?;
+        let id =
+            replica::found(&self.folder.store(), &self.key, &SystemClock, &name, community, FLOOR, random())?;
         self.remember(|profile| {
             profile.name = name;
             profile.community = Some(id.to_hex());
@@ -169,7 +162,11 @@ impl Node {
     }
 
     /// Starts joining with an invite; see [`Membership::watch_join`].
-    pub(crate) async fn join(self: &Arc<Self>, name: &str, ticket: &str) -> Result<Arc<Membership>, NodeError> {
+    pub(crate) async fn join(
+        self: &Arc<Self>,
+        name: &str,
+        ticket: &str,
+    ) -> Result<Arc<Membership>, NodeError> {
         let _one_at_a_time = self.changing.lock().await;
         self.refuse_second()?;
         let name = clean_name("your name", name)?;

@@ -243,7 +243,9 @@ fn the_terminal_speaks_words() {
     let output = child.wait_with_output().expect("ends");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success());
-    for expected in ["no command \"dance\"", "You are in The Garden", "Ana: hello there", "owner", "0.000 WU", "Goodbye"] {
+    for expected in
+        ["no command \"dance\"", "You are in The Garden", "Ana: hello there", "owner", "0.000 WU", "Goodbye"]
+    {
         assert!(said.contains(expected), "{expected:?} is missing in:\n{said}");
     }
 }

@@ -76,7 +76,9 @@ fn read(db: &Connection, feed: &FeedId) -> Result<u64, ViewsError> {
     db.prepare_cached(sql)
         .and_then(|mut select| {
             select
-                .query_row(params![feed.device.as_bytes(), kind, channel, feed.segment], |row| unsigned(row, 0))
+                .query_row(params![feed.device.as_bytes(), kind, channel, feed.segment], |row| {
+                    unsigned(row, 0)
+                })
                 .optional()
         })
         .map(Option::unwrap_or_default)

@@ -83,8 +83,7 @@ fn lines(db: &Connection, each: &mut dyn FnMut(&str)) -> rusqlite::Result<()> {
 /// The columns of a table's primary key, in its order.
 fn key(db: &Connection, table: &str) -> rusqlite::Result<String> {
     let mut select = db.prepare("SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk")?;
-    let names: Vec<String> =
-        select.query_map([table], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let names: Vec<String> = select.query_map([table], |row| row.get(0))?.collect::<Result<_, _>>()?;
     Ok(names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", "))
 }
 

@@ -91,10 +91,7 @@ impl OpenError {
     /// Not for [`OpenError::Newer`] and [`OpenError::NotViews`]: those files
     /// are somebody's.
     pub const fn is_rebuildable(&self) -> bool {
-        matches!(
-            self,
-            Self::Damaged { .. } | Self::Incomplete { .. } | Self::OtherCommunity { .. }
-        )
+        matches!(self, Self::Damaged { .. } | Self::Incomplete { .. } | Self::OtherCommunity { .. })
     }
 
     pub(crate) fn sqlite(path: impl Into<PathBuf>, source: rusqlite::Error) -> Self {
@@ -168,11 +165,7 @@ impl ViewsError {
 
     pub(crate) fn while_doing(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         move |source| {
-            if is_damage(&source) {
-                Self::Damaged { doing, source }
-            } else {
-                Self::Sqlite { doing, source }
-            }
+            if is_damage(&source) { Self::Damaged { doing, source } } else { Self::Sqlite { doing, source } }
         }
     }
 }
@@ -201,11 +194,7 @@ pub enum QueryError {
 impl QueryError {
     pub(crate) fn reading(what: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         move |source| {
-            if is_damage(&source) {
-                Self::Damaged { what, source }
-            } else {
-                Self::Sqlite { what, source }
-            }
+            if is_damage(&source) { Self::Damaged { what, source } } else { Self::Sqlite { what, source } }
         }
     }
 }
@@ -219,9 +208,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
         | rusqlite::Error::IntegralValueOutOfRange(..)
         | rusqlite::Error::InvalidColumnType(..)
         | rusqlite::Error::Utf8Error(..) => true,
-        other => matches!(
-            other.sqlite_error_code(),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-        ),
+        other => {
+            matches!(other.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        }
     }
 }

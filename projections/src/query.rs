@@ -139,7 +139,8 @@ impl Reader {
     pub fn message_count(&self, channel: &ChannelId) -> Result<u64, QueryError> {
         let sql = "SELECT count(*) FROM messages m CROSS JOIN members a ON a.device = m.device \
              WHERE m.channel = ?1 AND EXISTS (SELECT 1 FROM channels c WHERE c.channel = ?1)";
-        let counts = self.rows("the number of messages", sql, [channel.as_bytes()], |row| unsigned(row, 0))?;
+        let counts =
+            self.rows("the number of messages", sql, [channel.as_bytes()], |row| unsigned(row, 0))?;
         Ok(counts.into_iter().sum())
     }
 
@@ -239,19 +240,20 @@ impl Reader {
              WHERE (e.lamport, e.time_ms, e.hash) < (?1, ?2, ?3) \
              ORDER BY e.lamport DESC, e.time_ms DESC, e.hash DESC LIMIT ?4";
         let (lamport, time_ms, hash) = bounds(before);
-        let mut page = self.rows("transactions", sql, params![lamport, time_ms, hash, rows_max(limit)], |row| {
-            Ok(TransactionRow {
-                lock: ChangeHash::from_bytes(row.get(0)?),
-                lamport: unsigned(row, 1)?,
-                time_ms: row.get(2)?,
-                payer: device(row, 3)?,
-                payee: device(row, 4)?,
-                job: JobId::from_bytes(row.get(5)?),
-                max: amount(row, 6)?,
-                settled: amount(row, 7)?,
-                closed: row.get(8)?,
-            })
-        })?;
+        let mut page =
+            self.rows("transactions", sql, params![lamport, time_ms, hash, rows_max(limit)], |row| {
+                Ok(TransactionRow {
+                    lock: ChangeHash::from_bytes(row.get(0)?),
+                    lamport: unsigned(row, 1)?,
+                    time_ms: row.get(2)?,
+                    payer: device(row, 3)?,
+                    payee: device(row, 4)?,
+                    job: JobId::from_bytes(row.get(5)?),
+                    max: amount(row, 6)?,
+                    settled: amount(row, 7)?,
+                    closed: row.get(8)?,
+                })
+            })?;
         page.reverse();
         Ok(page)
     }

@@ -126,9 +126,8 @@ pub(crate) const TABLES: [&str; 13] = [
 /// date.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     let failed = |source| OpenError::sqlite(path, source);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags).map_err(failed)?;
     configure(&db, WRITER_CACHE_KIB).map_err(failed)?;
     // Before anything is changed: the file may not be ours to change.
@@ -189,8 +188,7 @@ fn use_wal(db: &Connection) -> rusqlite::Result<()> {
 /// The file's schema version; 0 for an empty file.
 fn version(db: &Connection, path: &Path) -> Result<u32, OpenError> {
     let failed = |source| OpenError::sqlite(path, source);
-    let application: i32 =
-        db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    let application: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
     if application == APPLICATION_ID {
         return db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed);
     }
@@ -219,9 +217,8 @@ fn migrate(db: &mut Connection, found: u32) -> rusqlite::Result<()> {
 
 fn check_tables(db: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::sqlite(path, source);
-    let mut exists = db
-        .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")
-        .map_err(failed)?;
+    let mut exists =
+        db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1").map_err(failed)?;
     for table in TABLES {
         if !exists.exists([table]).map_err(failed)? {
             return Err(OpenError::Incomplete { path: path.to_owned(), table });

@@ -15,11 +15,8 @@ use rusqlite::types::ValueRef::{self, Blob, Integer, Null};
 use crate::merge::{Table, replace};
 
 const COMMUNITY: Table = Table { name: "community", columns: &["id", "name", "floor"], keys: 1 };
-const MEMBERS: Table = Table {
-    name: "members",
-    columns: &["device", "name", "role", "admitted_by", "admitted_ms"],
-    keys: 1,
-};
+const MEMBERS: Table =
+    Table { name: "members", columns: &["device", "name", "role", "admitted_by", "admitted_ms"], keys: 1 };
 const CHANNELS: Table = Table { name: "channels", columns: &["channel", "name"], keys: 1 };
 const MACHINES: Table =
     Table { name: "machines", columns: &["device", "memory_bytes", "micros_per_mib"], keys: 1 };
@@ -45,11 +42,8 @@ const MODEL_HOLDERS: Table =
     Table { name: "model_holders", columns: &["model", "position", "device"], keys: 2 };
 const BALANCES: Table =
     Table { name: "balances", columns: &["device", "balance", "held", "available"], keys: 1 };
-const LOCKS: Table = Table {
-    name: "locks",
-    columns: &["lock", "payer", "payee", "job", "max", "settled", "closed"],
-    keys: 1,
-};
+const LOCKS: Table =
+    Table { name: "locks", columns: &["lock", "payer", "payee", "job", "max", "settled", "closed"], keys: 1 };
 
 /// Makes all mirroring tables equal to `state`. Returns how many rows changed.
 pub(crate) fn mirror(db: &Connection, state: &CommunityState) -> rusqlite::Result<usize> {
@@ -68,8 +62,7 @@ fn people(db: &Connection, state: &CommunityState) -> rusqlite::Result<usize> {
             Integer(member.admitted_ms),
         ]
     });
-    let channels =
-        state.channels.iter().map(|(id, channel)| [Blob(id.as_bytes()), text(&channel.name)]);
+    let channels = state.channels.iter().map(|(id, channel)| [Blob(id.as_bytes()), text(&channel.name)]);
     Ok(replace(db, &COMMUNITY, community)?
         + replace(db, &MEMBERS, members)?
         + replace(db, &CHANNELS, channels)?)
@@ -77,11 +70,7 @@ fn people(db: &Connection, state: &CommunityState) -> rusqlite::Result<usize> {
 
 fn machines(db: &Connection, state: &CommunityState) -> rusqlite::Result<usize> {
     let machines = state.machines.iter().map(|(device, machine)| {
-        [
-            Blob(device.as_bytes()),
-            bytes(machine.memory_bytes),
-            Integer(machine.micros_per_mib.into()),
-        ]
+        [Blob(device.as_bytes()), bytes(machine.memory_bytes), Integer(machine.micros_per_mib.into())]
     });
     let addresses = state.machines.iter().flat_map(|(device, machine)| {
         (0..)
@@ -135,12 +124,7 @@ fn ledger(db: &Connection, state: &CommunityState) -> rusqlite::Result<usize> {
             .and_then(|free| i128::from(free.token_mib()).checked_sub(held))
             .and_then(|available| i64::try_from(available).ok());
         let held = i64::try_from(held).unwrap_or(i64::MAX);
-        [
-            Blob(device.as_bytes()),
-            amount(balance),
-            Integer(held),
-            available.map_or(Null, Integer),
-        ]
+        [Blob(device.as_bytes()), amount(balance), Integer(held), available.map_or(Null, Integer)]
     });
     let locks = state.ledger.locks().iter().map(|(hash, lock)| {
         [

@@ -211,9 +211,7 @@ fn held_community(db: &Connection) -> rusqlite::Result<Option<CommunityId>> {
 fn check_community(db: &Connection, expected: &CommunityId) -> Result<(), ViewsError> {
     let held = held_community(db).map_err(ViewsError::while_doing("reading the community"))?;
     match held {
-        Some(found) if found != *expected => {
-            Err(ViewsError::OtherCommunity { found, expected: *expected })
-        }
+        Some(found) if found != *expected => Err(ViewsError::OtherCommunity { found, expected: *expected }),
         _ => Ok(()),
     }
 }

@@ -176,8 +176,9 @@ impl Blobs {
             return Ok(Fetched::default());
         }
         let mut steps = self.store.remote().execute_get(connection.clone(), local.missing()).stream();
-        while let Some(step) =
-            tokio::time::timeout(SILENCE_MAX, steps.next()).await.map_err(|_| failed("the source fell silent".into()))?
+        while let Some(step) = tokio::time::timeout(SILENCE_MAX, steps.next())
+            .await
+            .map_err(|_| failed("the source fell silent".into()))?
         {
             match step {
                 GetProgressItem::Progress(bytes) => progress(bytes),

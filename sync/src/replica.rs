@@ -367,7 +367,8 @@ impl Worker {
             return Ok(Ingested::Deferred);
         }
         // Feeds are bounded by members and channels.
-        if matches!(feed.stream, Stream::Channel(channel) if !self.community.state().channels.contains_key(&channel)) {
+        if matches!(feed.stream, Stream::Channel(channel) if !self.community.state().channels.contains_key(&channel))
+        {
             return Ok(Ingested::Deferred);
         }
         let known = self.store.position(&feed)?;

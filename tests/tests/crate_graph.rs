@@ -82,7 +82,8 @@ fn only_app_has_a_binary_and_all_seven_are_default_members() {
         let targets = package["targets"].as_array().expect("targets").clone();
         targets.into_iter().any(|target| target["kind"][0] == "bin")
     };
-    let with_binary: Vec<_> = packages.iter().filter(|package| kinds(package)).map(|p| p["name"].clone()).collect();
+    let with_binary: Vec<_> =
+        packages.iter().filter(|package| kinds(package)).map(|p| p["name"].clone()).collect();
     assert_eq!(with_binary, ["exo-studio"]);
     assert_eq!(metadata["workspace_default_members"].as_array().map(Vec::len), Some(7));
 }

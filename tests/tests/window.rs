@@ -224,7 +224,7 @@ fn inviting(bench: &Bench) {
 fn banner_and_about(bench: &Bench) {
     let mut view = community();
     view.banner = Some(Banner { text: "The disk is full.".to_owned(), ..Banner::default() });
-    view.about.data_folder = "/home/ana/data".to_owned();
+    view.about.data_folder = "~/data".to_owned();
     view.about.version = "1.2.3".to_owned();
     bench.show(view);
     assert!(bench.has("The disk is full."));
@@ -234,7 +234,7 @@ fn banner_and_about(bench: &Bench) {
     bench.key(Key::F1);
     assert!(bench.has("About Exo-Studio"));
     assert!(bench.has("Exo-Studio 1.2.3"));
-    assert!(bench.has("Data folder: /home/ana/data"));
+    assert!(bench.has("Data folder: ~/data"));
     assert!(bench.has("#MadeWithSlint"));
     bench.press("Close this page");
     assert!(!bench.has("Exo-Studio 1.2.3"));

@@ -24,8 +24,8 @@ use super::narrator::Narrator;
 use super::peer::{Peer, PeerOptions};
 use crate::bytes::human;
 use crate::report::{
-    AnswerReport, AuditReport, BalanceReport, HoldingsReport, MemberReport, MessageReport, PeerReport, StageReport,
-    StatusReport,
+    AnswerReport, AuditReport, BalanceReport, HoldingsReport, MemberReport, MessageReport, PeerReport,
+    StageReport, StatusReport,
 };
 
 const COMMUNITY: &str = "The Garden";
@@ -139,7 +139,11 @@ async fn open<'a>(
     let mut peers = Vec::new();
     for (index, name) in NAMES.into_iter().enumerate() {
         let data = folder.join(name.to_lowercase());
-        ensure!(!data.join("profile.json").exists(), "{} was used before; choose an empty folder", data.display());
+        ensure!(
+            !data.join("profile.json").exists(),
+            "{} was used before; choose an empty folder",
+            data.display()
+        );
         let options = PeerOptions {
             name,
             data: &data,
@@ -166,15 +170,23 @@ impl Stage<'_> {
         for index in [1, 2] {
             let Ticket { ticket } = self.peers[0].call(json!({"command": "invite"})).await?;
             let name = self.peers[index].name;
-            self.narrator.note(&format!("Ana gives {name} a ticket: {}… ({} characters)", &ticket[..24], ticket.len()));
+            self.narrator.note(&format!(
+                "Ana gives {name} a ticket: {}… ({} characters)",
+                &ticket[..24],
+                ticket.len()
+            ));
             let join = json!({"command": "join", "name": name, "ticket": ticket});
             self.peers[index].tell(join).await?;
             self.narrator.note(&format!("{name} is in."));
         }
-        let members: Vec<Members> =
-            self.all_agree("the members", json!({"command": "members"}), |m: &Members| {
-                m.members.iter().map(|m| (m.name.clone(), m.role.clone())).collect::<Vec<_>>()
-            }, |members| members.len() == NAMES.len()).await?;
+        let members: Vec<Members> = self
+            .all_agree(
+                "the members",
+                json!({"command": "members"}),
+                |m: &Members| m.members.iter().map(|m| (m.name.clone(), m.role.clone())).collect::<Vec<_>>(),
+                |members| members.len() == NAMES.len(),
+            )
+            .await?;
         let names: Vec<_> = members[0].members.iter().map(|m| format!("{} ({})", m.name, m.role)).collect();
         self.narrator.held(&format!("all three see the same members: {}", names.join(", ")));
         self.all_linked().await
@@ -186,10 +198,13 @@ impl Stage<'_> {
             .each_until(
                 "every peer to be linked to both others",
                 json!({"command": "peers"}),
-                |all: &[Peers]| all.iter().all(|p| p.peers.iter().filter(|peer| peer.path == "direct").count() == 2),
+                |all: &[Peers]| {
+                    all.iter().all(|p| p.peers.iter().filter(|peer| peer.path == "direct").count() == 2)
+                },
             )
             .await?;
-        let rtts: Vec<f64> = linked.iter().flat_map(|p| p.peers.iter().filter_map(|peer| peer.rtt_ms)).collect();
+        let rtts: Vec<f64> =
+            linked.iter().flat_map(|p| p.peers.iter().filter_map(|peer| peer.rtt_ms)).collect();
         let mean = rtts.iter().sum::<f64>() / f64::from(u32::try_from(rtts.len().max(1))?);
         self.narrator.held(&format!("every peer has a direct link to the others ({mean:.2} ms round trip)"));
         Ok(())
@@ -210,7 +225,11 @@ impl Stage<'_> {
         self.ben_has(4).await?;
         self.say(1, "Good idea, my machine is free.").await?;
         let apart = self.histories().await?;
-        ensure!(apart[2].messages.len() == 4, "Chloe, offline, should see 4 messages, not {}", apart[2].messages.len());
+        ensure!(
+            apart[2].messages.len() == 4,
+            "Chloe, offline, should see 4 messages, not {}",
+            apart[2].messages.len()
+        );
         ensure!(
             !apart[0].messages.iter().any(|m| m.text.starts_with("No network")),
             "Ana sees what Chloe wrote offline"
@@ -252,9 +271,12 @@ impl Stage<'_> {
 
     async fn same_history(&mut self, count: usize) -> anyhow::Result<Vec<MessageReport>> {
         let mut all: Vec<Messages> = self
-            .all_agree("the same history", json!({"command": "history"}), |m: &Messages| m.messages.clone(), |messages| {
-                messages.len() == count
-            })
+            .all_agree(
+                "the same history",
+                json!({"command": "history"}),
+                |m: &Messages| m.messages.clone(),
+                |messages| messages.len() == count,
+            )
             .await?;
         self.narrator.held(&format!("all three show the same {count} messages, in the same order"));
         Ok(all.swap_remove(0).messages)
@@ -271,10 +293,12 @@ impl Stage<'_> {
         ));
         let (events, mut news) = mpsc::unbounded_channel::<Value>();
         let Self { peers, narrator } = self;
-        let names: BTreeMap<String, &str> = peers.iter().map(|peer| (peer.device.clone(), peer.name)).collect();
+        let names: BTreeMap<String, &str> =
+            peers.iter().map(|peer| (peer.device.clone(), peer.name)).collect();
         let show = async {
             while let Some(event) = news.recv().await {
-                if let (Some(device), Some(received)) = (event["device"].as_str(), event["received"].as_u64()) {
+                if let (Some(device), Some(received)) = (event["device"].as_str(), event["received"].as_u64())
+                {
                     let total = event["total"].as_u64().unwrap_or_default();
                     let name = names.get(device).copied().unwrap_or("someone");
                     narrator.progress(name, received, total);
@@ -303,7 +327,11 @@ impl Stage<'_> {
     }
 
     /// What lies on Ben's and Chloe's disks is exactly what their layers need.
-    async fn check_fetched(&mut self, stages: &[StageReport], manifest: &ModelManifest) -> anyhow::Result<()> {
+    async fn check_fetched(
+        &mut self,
+        stages: &[StageReport],
+        manifest: &ModelManifest,
+    ) -> anyhow::Result<()> {
         for stage in stages.iter().filter(|stage| stage.peer != NAMES[0]) {
             let layers = LayerRange::new(stage.layers[0], stage.layers[1]).context("an empty stage")?;
             let wanted = aligned(&manifest.stage_ranges(layers), manifest.size_bytes);
@@ -314,7 +342,8 @@ impl Stage<'_> {
                 stage.peer,
                 stage.fetched_bytes
             );
-            let peer = self.peers.iter_mut().find(|peer| peer.name == stage.peer).context("an unknown peer")?;
+            let peer =
+                self.peers.iter_mut().find(|peer| peer.name == stage.peer).context("an unknown peer")?;
             let holdings: HoldingsReport = peer.call(json!({"command": "holdings"})).await?;
             let expected: Vec<[u64; 2]> = wanted.iter().map(|range| [range.start, range.end]).collect();
             ensure!(holdings.ranges == expected, "{} holds other bytes than its layers' ones", stage.peer);
@@ -363,11 +392,16 @@ impl Stage<'_> {
         self.narrator.step("The work is paid: locks, signed vouchers, settlement");
         let spent: i64 = answer.spent.iter().map(|(_, amount)| amount).sum();
         let all: Vec<Balances> = self
-            .all_agree("settled balances", json!({"command": "balances"}), |b: &Balances| b.balances.clone(), |balances| {
-                balances.len() == NAMES.len()
-                    && balances.iter().all(|b| b.held_token_mib == 0)
-                    && balances.iter().any(|b| b.name == NAMES[0] && b.token_mib == -spent)
-            })
+            .all_agree(
+                "settled balances",
+                json!({"command": "balances"}),
+                |b: &Balances| b.balances.clone(),
+                |balances| {
+                    balances.len() == NAMES.len()
+                        && balances.iter().all(|b| b.held_token_mib == 0)
+                        && balances.iter().any(|b| b.name == NAMES[0] && b.token_mib == -spent)
+                },
+            )
             .await?;
         ensure!(spent > 0 && all.iter().all(|b| b.sum == 0), "balances do not sum to zero");
         let balances = all.into_iter().next().context("no balances")?.balances;
@@ -386,9 +420,12 @@ impl Stage<'_> {
     async fn agree(&mut self) -> anyhow::Result<Agreed> {
         self.narrator.step("Everyone compares, each from their own database");
         let statuses: Vec<StatusReport> = self
-            .all_agree("one state", json!({"command": "status"}), |s: &StatusReport| {
-                (s.state_hash.clone(), s.digest.clone(), s.members)
-            }, |(_, _, members)| *members == NAMES.len())
+            .all_agree(
+                "one state",
+                json!({"command": "status"}),
+                |s: &StatusReport| (s.state_hash.clone(), s.digest.clone(), s.members),
+                |(_, _, members)| *members == NAMES.len(),
+            )
             .await?;
         let state_hash: Vec<String> = statuses.iter().map(|status| status.state_hash.clone()).collect();
         self.narrator.held(&format!("one state hash on all three: {}…", &state_hash[0][..16]));
@@ -399,7 +436,8 @@ impl Stage<'_> {
         self.narrator.held("the same members and the same chat");
         let audits: Vec<AuditReport> = self.each(&json!({"command": "audit"})).await?;
         ensure!(audits.iter().all(|audit| audit.feeds == audits[0].feeds && audit.feeds > 0), "feeds differ");
-        self.narrator.held(&format!("{} feeds open in Automerge with the heads that were signed", audits[0].feeds));
+        self.narrator
+            .held(&format!("{} feeds open in Automerge with the heads that were signed", audits[0].feeds));
         Ok(Agreed {
             members: members[0].members.iter().map(|member| member.name.clone()).collect(),
             messages: histories[0].messages.len(),
@@ -409,7 +447,8 @@ impl Stage<'_> {
     }
 
     async fn refuse_the_hostile(&mut self, agreed: &Agreed) -> anyhow::Result<usize> {
-        self.narrator.step("Someone at Ben's machine sends Ana a forged change and a malformed, oversize frame");
+        self.narrator
+            .step("Someone at Ben's machine sends Ana a forged change and a malformed, oversize frame");
         let ana = self.peers[0].device.clone();
         let mut seen = self.status_of_ana().await?.refusals.len();
         let before = seen;
@@ -497,8 +536,11 @@ struct Agreed {
 /// The whole model in this process: what the split one is compared with.
 fn alone(question: &str, manifest: &ModelManifest) -> anyhow::Result<String> {
     let model = LocalModel::open(&starter_weights(), manifest)?;
-    let options =
-        GenerateOptions { max_tokens: MAX_TOKENS, context_tokens: manifest.context_length, sampling: Sampling::GREEDY };
+    let options = GenerateOptions {
+        max_tokens: MAX_TOKENS,
+        context_tokens: manifest.context_length,
+        sampling: Sampling::GREEDY,
+    };
     let messages = [Message::new(Role::User, question)];
     let answer = model.generate(&messages, &options, &mut |_| std::ops::ControlFlow::Continue(()))?;
     Ok(answer.text)

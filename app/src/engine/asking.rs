@@ -64,11 +64,7 @@ pub(crate) enum AskEvent {
     /// Who will host which layers.
     Planned(Vec<StagePlan>),
     /// A machine fetches weights: bytes received and in all.
-    Fetching {
-        device: DeviceId,
-        received: u64,
-        total: u64,
-    },
+    Fetching { device: DeviceId, received: u64, total: u64 },
     /// The line-up is complete.
     Answering(Vec<SharedStage>),
     /// More of the answer.
@@ -128,11 +124,12 @@ impl Engine {
                     let progress = |received, total| {
                         let _ = events.try_send(AskEvent::Fetching { device: stage.device, received, total });
                     };
-                    host.prepare(file, stage.layers, progress).await?.fetched_bytes
+                    host.prepare(stage.device, file, stage.layers, progress).await?.fetched_bytes
                 } else {
                     prepare_remote(&mesh, &stage, file, name, &events).await?
                 };
-                let shared = SharedStage { device: stage.device, layers: stage.layers, fetched_bytes: fetched };
+                let shared =
+                    SharedStage { device: stage.device, layers: stage.layers, fetched_bytes: fetched };
                 Ok::<_, EngineError>((index, shared))
             });
         }
@@ -140,7 +137,16 @@ impl Engine {
             prepared.push(done.map_err(|_| EngineError::Thread)??);
         }
         prepared.sort_by_key(|(index, _)| *index);
-        Ok(prepared.into_iter().map(|(_, stage)| stage).collect())
+        let prepared: Vec<SharedStage> = prepared.into_iter().map(|(_, stage)| stage).collect();
+        // So that the next question finds this line-up standing.
+        for stage in prepared.iter().filter(|stage| stage.device != self.mesh.device()) {
+            let hosted = |state: &CommunityState| {
+                let machine = state.machines.get(&stage.device);
+                machine.and_then(|machine| machine.shards.get(&file)) == Some(&stage.layers)
+            };
+            self.host.arrived(&stage.device, hosted).await;
+        }
+        Ok(prepared)
     }
 
     /// Asks; events arrive while it runs. `stop` becoming true ends it early.
@@ -235,7 +241,9 @@ impl Engine {
             };
             let opened = opened.await.map(|(line_up, stages)| (request.clone(), line_up, stages));
             match opened {
-                Err(EngineError::Provider { device, reason, .. }) if without.is_empty() && device != self.mesh.device() => {
+                Err(EngineError::Provider { device, reason, .. })
+                    if without.is_empty() && device != self.mesh.device() =>
+                {
                     tracing::info!(peer = %device, %reason, "planning again without it");
                     without.insert(device);
                     // A fresh job: the first one's locks are being given back.
@@ -324,7 +332,8 @@ impl Engine {
             } else {
                 let most = (request.prompt.len() as u64 + u64::from(request.max_tokens))
                     .min(u64::from(request.context_tokens));
-                let lock = self.lock(request.session, stage.device, Amount::of_work(most, weight_bytes)).await?;
+                let lock =
+                    self.lock(request.session, stage.device, Amount::of_work(most, weight_bytes)).await?;
                 terms.lock = Some(lock.0);
                 let queues = self.open_remote(stage.device, &name, terms).await?;
                 line_up.seat_remote(stage.device, name, weight_bytes, lock, queues);
@@ -333,7 +342,12 @@ impl Engine {
         Ok(line_up)
     }
 
-    async fn lock(&self, job: JobId, payee: DeviceId, max: Amount) -> Result<(ChangeHash, Amount), EngineError> {
+    async fn lock(
+        &self,
+        job: JobId,
+        payee: DeviceId,
+        max: Amount,
+    ) -> Result<(ChangeHash, Amount), EngineError> {
         // Even the smallest job has a lock to cite.
         let max = max.max(Amount::from_token_mib(1));
         let hash = self.replica.record(Intent::Lock { job, payee, max }).await?;

@@ -50,8 +50,9 @@ pub(crate) struct Prepared {
 struct Loaded {
     stage: Arc<Stage>,
     memory_bytes: u64,
-    /// When it was last asked for.
+    /// When it was last asked for, and by whom.
     wanted: Instant,
+    wanted_by: DeviceId,
 }
 
 /// A job of one requester: job ids alone could be chosen twice.
@@ -93,7 +94,12 @@ pub(super) fn context_tokens(manifest: &ModelManifest) -> u32 {
 }
 
 impl StageHost {
-    pub(super) fn new(replica: Replica, mesh: Mesh, offered_bytes: u64, starter_path: Option<PathBuf>) -> Self {
+    pub(super) fn new(
+        replica: Replica,
+        mesh: Mesh,
+        offered_bytes: u64,
+        starter_path: Option<PathBuf>,
+    ) -> Self {
         Self {
             replica,
             mesh,
@@ -120,7 +126,11 @@ impl StageHost {
         let mib = (weight_bytes >> 20).max(1);
         let micros = u64::try_from(per_token.as_micros()).unwrap_or(u64::MAX) / mib;
         let before = u64::from(self.micros_per_mib.load(Ordering::Relaxed));
-        let mean = if before == 0 { micros } else { before.saturating_mul(3).saturating_add(micros).saturating_add(2) / 4 };
+        let mean = if before == 0 {
+            micros
+        } else {
+            before.saturating_mul(3).saturating_add(micros).saturating_add(2) / 4
+        };
         self.micros_per_mib.store(u32::try_from(mean.max(1)).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
@@ -152,11 +162,14 @@ impl StageHost {
     /// Returns the ones to look at next time.
     pub(super) async fn close_forgotten_locks(&self, before: &BTreeSet<ChangeHash>) -> BTreeSet<ChangeHash> {
         let me = self.mesh.device();
-        let in_use: BTreeSet<ChangeHash> = self.lock_sessions().values().filter_map(|running| running.lock).collect();
+        let in_use: BTreeSet<ChangeHash> =
+            self.lock_sessions().values().filter_map(|running| running.lock).collect();
         let state = self.replica.state();
-        let open = state.ledger.locks().iter().filter(|(hash, lock)| {
-            lock.payee == me && !lock.closed && !in_use.contains(hash)
-        });
+        let open = state
+            .ledger
+            .locks()
+            .iter()
+            .filter(|(hash, lock)| lock.payee == me && !lock.closed && !in_use.contains(hash));
         let open: BTreeSet<ChangeHash> = open.map(|(hash, _)| *hash).collect();
         for lock in open.intersection(before) {
             if let Err(error) = self.replica.record(Intent::Close { lock: *lock }).await {
@@ -178,7 +191,7 @@ impl StageHost {
         self.arrived(&peer, |state| state.models.contains_key(&model)).await;
         let progress = news.clone();
         let prepared = self
-            .prepare(model, layers, move |received, total| {
+            .prepare(peer, model, layers, move |received, total| {
                 // Progress may be skipped when the line is slow.
                 let _ = progress.try_send(FromProvider::Progress { received, total });
             })
@@ -208,6 +221,7 @@ impl StageHost {
     /// and in all.
     pub(super) async fn prepare(
         &self,
+        wanted_by: DeviceId,
         model: BlobHash,
         layers: LayerRange,
         progress: impl Fn(u64, u64) + Send + Sync,
@@ -226,7 +240,7 @@ impl StageHost {
             self.publish(model, layers).await?;
             return Ok(Prepared::default());
         }
-        let (memory_bytes, dropped) = self.make_room(manifest, layers)?;
+        let (memory_bytes, dropped) = self.make_room(&wanted_by, manifest, layers)?;
         for model in dropped {
             self.replica.record(Intent::DropShard { model }).await?;
         }
@@ -239,7 +253,7 @@ impl StageHost {
             .await
             .map_err(|_| EngineError::Thread)?
             .map_err(|error| EngineError::Load(error.to_string()))?;
-        let loaded = Loaded { stage: Arc::new(stage), memory_bytes, wanted: Instant::now() };
+        let loaded = Loaded { stage: Arc::new(stage), memory_bytes, wanted: Instant::now(), wanted_by };
         self.lock_loaded().insert((model, layers), loaded);
         self.publish(model, layers).await?;
         Ok(Prepared { fetched_bytes })
@@ -279,7 +293,9 @@ impl StageHost {
         let of_requester = sessions.keys().filter(|(requester, _)| *requester == key.0).count();
         let full = key.0 != me && (others >= SESSIONS_MAX || of_requester >= SESSIONS_PER_PEER_MAX);
         if full || sessions.contains_key(&key) {
-            return Err(EngineError::Refused("this machine is busy with other questions; try again soon".into()));
+            return Err(EngineError::Refused(
+                "this machine is busy with other questions; try again soon".into(),
+            ));
         }
         sessions.insert(key, Running { previous, inbox, lock });
         Ok(())
@@ -299,9 +315,14 @@ impl StageHost {
     }
 
     /// Makes room for a stage: drops unused ones of the same model, then of
-    /// others, the longest unwanted first, but none that someone has just had
-    /// prepared. Returns what it needs and the models that are gone.
-    fn make_room(&self, manifest: &ModelManifest, layers: LayerRange) -> Result<(u64, Vec<BlobHash>), EngineError> {
+    /// others, the longest unwanted first, but none that someone else has just
+    /// had prepared. Returns what it needs and the models that are gone.
+    fn make_room(
+        &self,
+        wanted_by: &DeviceId,
+        manifest: &ModelManifest,
+        layers: LayerRange,
+    ) -> Result<(u64, Vec<BlobHash>), EngineError> {
         let needed = stage_memory_bytes(manifest, layers, context_tokens(manifest));
         let mut loaded = self.lock_loaded();
         let free = |loaded: &BTreeMap<_, Loaded>| {
@@ -311,11 +332,13 @@ impl StageHost {
         // A stage that a session holds has another owner of its Arc.
         let mut idle: Vec<_> = loaded
             .iter()
-            .filter(|(_, stage)| Arc::strong_count(&stage.stage) == 1 && stage.wanted.elapsed() > HOLD)
+            .filter(|(_, stage)| Arc::strong_count(&stage.stage) == 1)
+            .filter(|(_, stage)| stage.wanted_by == *wanted_by || stage.wanted.elapsed() > HOLD)
             .map(|(key, stage)| (key.0 != manifest.file, stage.wanted, *key))
             .collect();
         idle.sort();
-        let freeable: u64 = idle.iter().filter_map(|(.., key)| loaded.get(key)).map(|stage| stage.memory_bytes).sum();
+        let freeable: u64 =
+            idle.iter().filter_map(|(.., key)| loaded.get(key)).map(|stage| stage.memory_bytes).sum();
         if needed > free(&loaded).saturating_add(freeable) {
             return Err(EngineError::Memory { needed, free: free(&loaded), offered: self.offered_bytes });
         }
@@ -347,7 +370,8 @@ impl StageHost {
             .present(model, size)
             .await
             .map_err(|error| EngineError::Weights(error.to_string()))?;
-        let missing = |range: &&ByteRange| !here.iter().any(|part| part.start <= range.start && range.end <= part.end);
+        let missing =
+            |range: &&ByteRange| !here.iter().any(|part| part.start <= range.start && range.end <= part.end);
         if ranges.iter().find(missing).is_none() || self.is_built_in(&model).await? {
             return Ok(0);
         }
@@ -396,7 +420,9 @@ impl StageHost {
         known
             .holders
             .iter()
-            .filter(|holder| online.iter().any(|peer| peer.device == **holder && peer.path != PeerPath::Offline))
+            .filter(|holder| {
+                online.iter().any(|peer| peer.device == **holder && peer.path != PeerPath::Offline)
+            })
             .copied()
             .collect()
     }

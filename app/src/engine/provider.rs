@@ -22,9 +22,9 @@ use exo_model::ledger::Voucher;
 use exo_sync::mesh::StageStream;
 use tokio::sync::{mpsc, watch};
 
+use super::control;
 use super::host::{JobKey, StageHost, context_tokens};
 use super::outlet::Outlet;
-use super::control;
 use super::protocol::{self, FromProvider, MESSAGES_WAITING, Opening, Terms, ToProvider};
 use super::{EngineError, failed};
 
@@ -194,8 +194,12 @@ impl Work {
         }
         for event in events {
             match event {
-                StageEvent::Forward(frame) => self.outlet.send_frame(frame).map_err(|error| error.to_string())?,
-                StageEvent::Token(frame) => self.outlet.send_token(frame).map_err(|error| error.to_string())?,
+                StageEvent::Forward(frame) => {
+                    self.outlet.send_frame(frame).map_err(|error| error.to_string())?
+                }
+                StageEvent::Token(frame) => {
+                    self.outlet.send_token(frame).map_err(|error| error.to_string())?
+                }
                 StageEvent::Waiting { computed, vouched } => {
                     tracing::debug!(computed, vouched, "waiting for a voucher");
                 }

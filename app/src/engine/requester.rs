@@ -59,7 +59,13 @@ impl LineUp {
 
     /// Adds a seat on this machine. Seats are added from the last to the
     /// first, because a stage connects to the next one when it opens.
-    pub(super) fn seat_local(&mut self, device: DeviceId, name: String, weight_bytes: u64, session: OpenSession) {
+    pub(super) fn seat_local(
+        &mut self,
+        device: DeviceId,
+        name: String,
+        weight_bytes: u64,
+        session: OpenSession,
+    ) {
         let (inbox, outbox, guard) = session.into_parts();
         self.local.push(guard);
         self.add(device, name, weight_bytes, None, Way::Local(inbox), outbox);
@@ -96,7 +102,16 @@ impl LineUp {
             let lost = FromProvider::Failed { reason: "the connection was lost".into() };
             let _ = collect.send((index, lost)).await;
         });
-        self.seats.push(Seat { device, name, weight_bytes, lock, way, vouched: Amount::ZERO, last_voucher: None, closed: false });
+        self.seats.push(Seat {
+            device,
+            name,
+            weight_bytes,
+            lock,
+            way,
+            vouched: Amount::ZERO,
+            last_voucher: None,
+            closed: false,
+        });
     }
 
     /// What was vouched for, by device.
@@ -209,7 +224,9 @@ async fn steps(
                     purse.pay(line_up, positions).await;
                 }
                 RequesterOutput::Computed { .. } => {}
-                RequesterOutput::Token { token, .. } => text.push(token).into_iter().for_each(&mut *listener.on_text),
+                RequesterOutput::Token { token, .. } => {
+                    text.push(token).into_iter().for_each(&mut *listener.on_text)
+                }
                 RequesterOutput::Finished(reason) => return Ok(reason),
             }
         }

@@ -4,12 +4,12 @@ use chrono::{DateTime, Local};
 use exo_model::community::Role;
 use exo_model::weights::LayerRange;
 use exo_projections::query::PAGE_ROWS_MAX;
-use exo_projections::{QueryError, Reader};
 use exo_projections::rows::{MemberRow, MessageRow};
+use exo_projections::{QueryError, Reader};
 use exo_sync::mesh::{JoinStatus, PeerPath};
 use exo_ui::{
-    About, AskState, AskView, Connection, HostedLayers, Joining, MESSAGES_SHOWN_MAX, Me, Onboarding, PeerRow, Screen,
-    View,
+    About, AskState, AskView, Connection, HostedLayers, Joining, MESSAGES_SHOWN_MAX, Me, Onboarding, PeerRow,
+    Screen, View,
 };
 
 use super::window::Session;
@@ -64,7 +64,8 @@ fn newest_messages(reader: &Reader, channel: &exo_model::ChannelId) -> Result<Ve
     let mut messages = reader.messages(channel, MESSAGES_SHOWN_MAX, None)?;
     let mut page = messages.len();
     while page == PAGE_ROWS_MAX && messages.len() < MESSAGES_SHOWN_MAX {
-        let earlier = reader.messages(channel, MESSAGES_SHOWN_MAX - messages.len(), Some(messages[0].cursor()))?;
+        let earlier =
+            reader.messages(channel, MESSAGES_SHOWN_MAX - messages.len(), Some(messages[0].cursor()))?;
         page = earlier.len();
         messages.splice(0..0, earlier);
     }
@@ -72,7 +73,12 @@ fn newest_messages(reader: &Reader, channel: &exo_model::ChannelId) -> Result<Ve
 }
 
 /// Everything on screen.
-pub(super) async fn view(node: &Node, membership: Option<&Membership>, session: &Session, facts: &mut Facts) -> View {
+pub(super) async fn view(
+    node: &Node,
+    membership: Option<&Membership>,
+    session: &Session,
+    facts: &mut Facts,
+) -> View {
     let profile = node.profile();
     let mut view = View {
         banner: session.banner.clone(),
@@ -120,7 +126,9 @@ fn joining(membership: &Membership, ticket: Option<&str>) -> Option<Joining> {
             let problem = (!last_error.is_empty()).then(|| format!("{last_error}."));
             Some(Joining { community, tries: rounds, problem })
         }
-        JoinStatus::Refused(reason) => Some(Joining { community, tries: 0, problem: Some(format!("{reason}.")) }),
+        JoinStatus::Refused(reason) => {
+            Some(Joining { community, tries: 0, problem: Some(format!("{reason}.")) })
+        }
     }
 }
 

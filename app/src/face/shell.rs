@@ -116,7 +116,9 @@ pub(crate) async fn serve(node: Arc<Node>) -> std::io::Result<()> {
             Line::Nothing => {}
             Line::Help => say(HELP),
             Line::Quit => break,
-            Line::Unknown(word) => say(&format!("There is no command \"{}\". Type help.\n", printable(&word))),
+            Line::Unknown(word) => {
+                say(&format!("There is no command \"{}\". Type help.\n", printable(&word)))
+            }
             Line::Incomplete(usage) => say(&format!("Please write: {usage}\n")),
             Line::Run(command) => run(&node, *command).await,
         }
@@ -149,7 +151,9 @@ fn greet(node: &Node) {
 async fn run(node: &Arc<Node>, command: Command) {
     let joining = matches!(command, Command::Join { .. });
     if joining {
-        say("Asking the members named in the invite. If nobody is online this goes on; Ctrl+C stops waiting.\n");
+        say(
+            "Asking the members named in the invite. If nobody is online this goes on; Ctrl+C stops waiting.\n",
+        );
     }
     let (events, mut news) = mpsc::channel(256);
     let (stop, stopped) = watch::channel(false);
@@ -185,11 +189,20 @@ fn show_event(node: &Node, event: AskEvent) {
     match event {
         AskEvent::Planned(stages) => {
             for stage in stages {
-                say(&format!("  {} takes layers {}\n", printable(&state.name_of(&stage.device)), stage.layers));
+                say(&format!(
+                    "  {} takes layers {}\n",
+                    printable(&state.name_of(&stage.device)),
+                    stage.layers
+                ));
             }
         }
         AskEvent::Fetching { device, received, total } => {
-            say(&format!("\r  {} fetches {} of {}   ", state.name_of(&device), human(received), human(total)));
+            say(&format!(
+                "\r  {} fetches {} of {}   ",
+                state.name_of(&device),
+                human(received),
+                human(total)
+            ));
         }
         AskEvent::Answering(_) => say("\n"),
         AskEvent::Text(text) => say(&printable(&text)),
@@ -241,7 +254,11 @@ fn show(reply: &Reply) {
         }
         Reply::Balances { balances, sum } => {
             for balance in balances {
-                say(&format!("  {:<24} {}\n", printable(&balance.name), Amount::from_token_mib(balance.token_mib)));
+                say(&format!(
+                    "  {:<24} {}\n",
+                    printable(&balance.name),
+                    Amount::from_token_mib(balance.token_mib)
+                ));
             }
             say(&format!("  {:<24} {}\n", "all together", Amount::from_token_mib(*sum)));
         }
@@ -301,7 +318,8 @@ async fn follow_messages(membership: &Membership) {
     let mut seen: Option<Vec<String>> = None;
     loop {
         if let Ok(channel) = membership.channel()
-            && let Ok(rows) = membership.query(move |reader| reader.messages(&channel, ARRIVED_MAX, None)).await
+            && let Ok(rows) =
+                membership.query(move |reader| reader.messages(&channel, ARRIVED_MAX, None)).await
         {
             let now: Vec<MessageReport> = rows.iter().map(MessageReport::of).collect();
             if let Some(seen) = &seen {

@@ -3,9 +3,7 @@
 /// `text` with every control character replaced, so that no message, name or
 /// answer can move the cursor, recolour the screen or type for the person.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c == '\n' || c == '\t' || !c.is_control() { c } else { '\u{fffd}' })
-        .collect()
+    text.chars().map(|c| if c == '\n' || c == '\t' || !c.is_control() { c } else { '\u{fffd}' }).collect()
 }
 
 #[cfg(test)]

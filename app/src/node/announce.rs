@@ -22,7 +22,8 @@ pub(super) async fn run(membership: Arc<Membership>, offered_bytes: u64) {
             let mut addresses = membership.mesh().local_addresses();
             addresses.truncate(ADDRESSES_MAX);
             let published = state.machines.get(&me).cloned().unwrap_or_default();
-            let micros_per_mib = membership.engine().host().micros_per_mib().unwrap_or(published.micros_per_mib);
+            let micros_per_mib =
+                membership.engine().host().micros_per_mib().unwrap_or(published.micros_per_mib);
             let differs = published.memory_bytes != offered_bytes
                 || published.addresses != addresses
                 || differs_much(published.micros_per_mib, micros_per_mib);

@@ -195,9 +195,7 @@ impl Membership {
         }
         let mut status = self.watch_join();
         let ended = status
-            .wait_for(|status| {
-                matches!(status, None | Some(JoinStatus::Joined | JoinStatus::Refused(_)))
-            })
+            .wait_for(|status| matches!(status, None | Some(JoinStatus::Joined | JoinStatus::Refused(_))))
             .await;
         match ended.as_deref() {
             Ok(Some(JoinStatus::Joined)) => Ok(()),

@@ -38,7 +38,10 @@ impl Membership {
     }
 
     /// A model, and the ranges of its file that are on this device.
-    pub(crate) async fn holdings(&self, model: Option<&str>) -> Result<(ModelManifest, Vec<ByteRange>), ModelError> {
+    pub(crate) async fn holdings(
+        &self,
+        model: Option<&str>,
+    ) -> Result<(ModelManifest, Vec<ByteRange>), ModelError> {
         let manifest = self.engine().find(model)?;
         let ranges = self.mesh().blobs().present(manifest.file, manifest.size_bytes).await?;
         Ok((manifest, ranges))

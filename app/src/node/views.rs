@@ -21,7 +21,10 @@ pub(super) struct ViewsPair {
 impl ViewsPair {
     /// Opens the views (made again where they are damaged) and returns up to
     /// where each feed is in them.
-    pub(super) fn open(path: &Path, community: &CommunityId) -> Result<(Self, Vec<(FeedId, u64)>), MembershipError> {
+    pub(super) fn open(
+        path: &Path,
+        community: &CommunityId,
+    ) -> Result<(Self, Vec<(FeedId, u64)>), MembershipError> {
         let views = Views::open_or_rebuild(path, community)?.views;
         let cursors = views.cursors().map_err(|error| MembershipError::Views(error.to_string()))?;
         let changed = watch::Sender::new(0_u64);
@@ -54,13 +57,18 @@ impl ViewsPair {
         self.changed.subscribe()
     }
 
-    /// Runs a query beside the runtime.
+    /// Runs a query beside the runtime, on views that hold everything the
+    /// replica had told of when it was asked.
     pub(super) async fn query<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Reader) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, MembershipError> {
-        let reader = self.reader.clone();
-        let asked = tokio::task::spawn_blocking(move || ask(&reader.lock().unwrap_or_else(PoisonError::into_inner)));
+        let (reader, writer) = (self.reader.clone(), self.writer.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            // A writer that is gone leaves the views as they are.
+            let _ = writer.flush();
+            ask(&reader.lock().unwrap_or_else(PoisonError::into_inner))
+        });
         asked
             .await
             .map_err(|error| MembershipError::Views(error.to_string()))?

@@ -152,7 +152,7 @@ mod tests {
         for (index, len) in [0_usize, 1, 7, 8, 127, 128, 300, 2_047, 2_048, 32_768].into_iter().enumerate() {
             let change = Change {
                 time_ms: times[index % times.len()],
-                payload: (0..len).map(|i| (i % 251) as u8).collect(),
+                payload: (0_u8..251).cycle().take(len).collect(),
             };
             let mut transaction = document.transaction();
             transaction.put(ROOT, key(position.seq + 1), change.payload.clone()).expect("put");

@@ -104,7 +104,9 @@ fn views_of_another_community_are_not_mixed() {
     let mut views = Views::open(home.path()).expect("open");
     let before = views.dump().expect("dumped");
     let error = views.apply(&two.events(), &two.state()).expect_err("another's");
-    assert!(matches!(error, ViewsError::OtherCommunity { found, expected } if found == one.id && expected == two.id));
+    assert!(
+        matches!(error, ViewsError::OtherCommunity { found, expected } if found == one.id && expected == two.id)
+    );
     let error = views.apply(&two.events(), &one.state()).expect_err("another's");
     assert!(matches!(error, ViewsError::ForeignEvent { found, .. } if found == two.id));
     assert_eq!(views.dump().expect("dumped"), before);
@@ -121,7 +123,10 @@ fn views_of_another_community_are_not_mixed() {
 #[test]
 fn a_file_of_another_program_is_never_deleted() {
     let home = Home::new();
-    sql(&home, "CREATE TABLE letters (text TEXT); INSERT INTO letters VALUES ('dear'); PRAGMA user_version = -3");
+    sql(
+        &home,
+        "CREATE TABLE letters (text TEXT); INSERT INTO letters VALUES ('dear'); PRAGMA user_version = -3",
+    );
     let community = grown(230, 0).id;
     let error = Views::open_or_rebuild(home.path(), &community).expect_err("not ours");
     assert!(matches!(error, OpenError::NotViews { .. }), "{error:?}");
@@ -141,8 +146,7 @@ fn readers_wait_for_no_migration() {
 fn a_gap_tells_what_is_missing_and_changes_nothing() {
     let world = grown(240, 60);
     let state = world.state();
-    let feed: Vec<VerifiedEvent> =
-        world.feeds().into_iter().max_by_key(Vec::len).expect("a longest feed");
+    let feed: Vec<VerifiedEvent> = world.feeds().into_iter().max_by_key(Vec::len).expect("a longest feed");
     let home = Home::new();
     let mut views = Views::open(home.path()).expect("a new file");
     views.apply(&feed[..2], &state).expect("applied");

@@ -34,7 +34,8 @@ fn sqlite3_reads_the_same() {
     let home = Home::new();
     Views::open(home.path()).expect("a new file").apply(&events, &state).expect("applied");
     let ask = |sql: &str| {
-        let output = Command::new("sqlite3").arg("-readonly").arg(home.path()).arg(sql).output().expect("run");
+        let output =
+            Command::new("sqlite3").arg("-readonly").arg(home.path()).arg(sql).output().expect("run");
         assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
     };

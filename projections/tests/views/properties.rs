@@ -160,7 +160,8 @@ fn offer_and_lock(world: &mut World, peer: usize) {
     use exo_model::amount::Amount;
     use exo_model::decide::Intent;
     let payee = world.peers[0].device();
-    let offer = Intent::OfferMachine { memory_bytes: 1, micros_per_mib: 0, addresses: vec!["127.0.0.1:1".into()] };
+    let offer =
+        Intent::OfferMachine { memory_bytes: 1, micros_per_mib: 0, addresses: vec!["127.0.0.1:1".into()] };
     world.intend(peer, offer).expect("a member, to itself");
     let job = exo_model::JobId::from_bytes([1; 16]);
     let lock = Intent::Lock { job, payee, max: Amount::from_token_mib(100) };

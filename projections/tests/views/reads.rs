@@ -79,7 +79,10 @@ fn tables_say_what_the_state_says() {
         let reader = Reader::open(home.path()).expect("readable");
 
         let community = reader.community().expect("read").expect("there");
-        assert_eq!((community.id, community.name, community.floor), (state.id, state.name.clone(), state.ledger.floor()));
+        assert_eq!(
+            (community.id, community.name, community.floor),
+            (state.id, state.name.clone(), state.ledger.floor())
+        );
         people_match(&reader, &state);
         machines_and_models_match(&reader, &state);
         ledger_matches(&reader, &state);

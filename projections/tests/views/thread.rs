@@ -1,7 +1,7 @@
 //! The writer on its thread.
 
-use std::sync::mpsc;
 use std::sync::Arc;
+use std::sync::mpsc;
 
 use exo_model::community::Community;
 use exo_projections::writer::{INBOX_BATCHES_MAX, TrySubmitError, WriterGone};
@@ -16,8 +16,7 @@ fn batches_are_applied_in_order_and_reported() {
     let home = Home::new();
     let (sender, outcomes) = mpsc::channel();
     let views = Views::open(home.path()).expect("a new file");
-    let writer =
-        ViewsWriter::spawn(views, move |outcome| drop(sender.send(outcome))).expect("a thread");
+    let writer = ViewsWriter::spawn(views, move |outcome| drop(sender.send(outcome))).expect("a thread");
     let mut community = Community::new(world.id);
     let mut state = Arc::new(community.state().clone());
     let mut tickets = Vec::new();
@@ -50,8 +49,7 @@ fn a_failed_batch_is_reported_and_healed_by_what_was_missing() {
     let home = Home::new();
     let (sender, outcomes) = mpsc::channel();
     let views = Views::open(home.path()).expect("a new file");
-    let writer =
-        ViewsWriter::spawn(views, move |outcome| drop(sender.send(outcome))).expect("a thread");
+    let writer = ViewsWriter::spawn(views, move |outcome| drop(sender.send(outcome))).expect("a thread");
     let feed = world.feeds().into_iter().max_by_key(Vec::len).expect("a longest feed");
     writer.submit(feed[2..].to_vec(), Arc::clone(&state)).expect("taken");
     let error = outcomes.recv().expect("reported").result.expect_err("its start is missing");

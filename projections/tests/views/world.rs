@@ -111,7 +111,8 @@ impl World {
     }
 
     fn append(&mut self, peer: usize, feed: FeedId, change: Change) -> VerifiedEvent {
-        let entry = self.feeds.entry(feed).or_insert_with(|| Feed { end: FeedPosition::START, events: Vec::new() });
+        let entry =
+            self.feeds.entry(feed).or_insert_with(|| Feed { end: FeedPosition::START, events: Vec::new() });
         let run = feed::author(&self.peers[peer].key, feed, &entry.end, change);
         let accepted = gate::admit(run, &entry.end).expect("our own run");
         entry.end = accepted.end();
@@ -181,7 +182,12 @@ impl World {
     }
 
     /// `member` admits a new device, as far as `member` knows.
-    pub(crate) fn admit(&mut self, member: usize, ticket: &Ticket, name: &str) -> Option<(usize, VerifiedEvent)> {
+    pub(crate) fn admit(
+        &mut self,
+        member: usize,
+        ticket: &Ticket,
+        name: &str,
+    ) -> Option<(usize, VerifiedEvent)> {
         let newcomer = self.new_peer();
         let request = ticket.request(self.peers[newcomer].device(), name.into());
         let event = self.intend(member, Intent::Admit(request))?;
@@ -231,7 +237,8 @@ impl World {
         loop {
             let mut batch = Vec::new();
             for _ in 0..=rng.below(4) {
-                let open: Vec<_> = (0..feeds.len()).filter(|feed| taken[*feed] < feeds[*feed].len()).collect();
+                let open: Vec<_> =
+                    (0..feeds.len()).filter(|feed| taken[*feed] < feeds[*feed].len()).collect();
                 if open.is_empty() {
                     break;
                 }

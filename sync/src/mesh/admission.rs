@@ -93,7 +93,10 @@ impl EndpointHooks for MembersOnly {
             };
         }
         if !self.switch.admits(connection) {
-            return AfterHandshakeOutcome::Reject { error_code: OFFLINE.into(), reason: b"working offline".to_vec() };
+            return AfterHandshakeOutcome::Reject {
+                error_code: OFFLINE.into(),
+                reason: b"working offline".to_vec(),
+            };
         }
         AfterHandshakeOutcome::accept()
     }

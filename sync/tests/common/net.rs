@@ -1,6 +1,7 @@
 //! Real nodes on 127.0.0.1, and raw endpoints that keep to no protocol.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use iroh::endpoint::{Connection, QuicTransportConfig, RecvStream, SendStream, presets};
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode};
@@ -13,7 +14,7 @@ use exo_sync::mesh::{JoinStatus, Mesh, MeshConfig, PeerPath, StageStream};
 use exo_sync::session::{FRAME_BYTES_MAX, FeedHead, Frame, WIRE_VERSION};
 use exo_sync::wire;
 
-use super::{Home, NOW, in_time, key, until};
+use super::{DEADLINE, Home, NOW, in_time, key, until};
 
 /// A home with its mesh.
 pub(crate) struct Node {
@@ -93,6 +94,14 @@ impl Node {
         }
     }
 
+    /// What this node has and whom it sees, for failures.
+    async fn portrait(&self) -> String {
+        let feeds = self.home.replica.positions().await.expect("positions");
+        let feeds: Vec<_> = feeds.iter().map(|(feed, end)| format!("{feed}:{}", end.seq)).collect();
+        let (me, peers, notes) = (self.home.device(), self.mesh.peers(), self.mesh.refusals());
+        format!("\n{me} has {feeds:?}\n  sees {peers:?}\n  notes {notes:?}")
+    }
+
     /// Stops the network, keeps the replica.
     pub(crate) async fn close(self) -> Home {
         in_time("closing", self.mesh.close()).await;
@@ -105,10 +114,19 @@ impl Node {
 pub(crate) fn converge(nodes: &[&Node]) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
     async move {
-        until(&format!("one digest at {place}"), || {
-            nodes.windows(2).all(|pair| pair[0].home.digest() == pair[1].home.digest())
-        })
-        .await;
+        let equal = || nodes.windows(2).all(|pair| pair[0].home.digest() == pair[1].home.digest());
+        let waiting = async {
+            while !equal() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(DEADLINE, waiting).await.is_err() {
+            let mut differing = String::new();
+            for node in nodes {
+                differing += &node.portrait().await;
+            }
+            panic!("{place}: different feeds{differing}");
+        }
         for pair in nodes.windows(2) {
             assert_eq!(pair[0].home.state().hash(), pair[1].home.state().hash(), "{place}");
         }

@@ -86,7 +86,7 @@ fn community() -> View {
         about: About {
             version: "0.1.0".to_owned(),
             licences: "Exo-Studio is free software under the MIT or the Apache 2.0 licence, as you like.\n\nThe window is made with Slint under its royalty-free licence. The other parts and their licences are listed in the file LICENSES beside the program.".to_owned(),
-            data_folder: "/home/ana/.local/share/exo-studio".to_owned(),
+            data_folder: "~/.local/share/exo-studio".to_owned(),
         },
         ..View::default()
     }
