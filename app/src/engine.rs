@@ -20,8 +20,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use exo_model::id::DeviceId;
+use exo_model::id::{BlobHash, DeviceId};
 use exo_model::signature::SecretKey;
+use exo_model::weights::LayerRange;
 use exo_sync::mesh::{Mesh, StageStream};
 use exo_sync::replica::Replica;
 use tokio::sync::{mpsc, watch};
@@ -166,24 +167,44 @@ impl Engine {
             .map_err(|error| error.to_string())?;
         let opening: Opening = protocol::decode(&first.ok_or("closed at once")?)?;
         match opening {
-            Opening::Prepare { model, layers } => {
-                let StageStream { peer, mut sender, .. } = stream;
-                let (news, mut to_send) = mpsc::channel(protocol::MESSAGES_WAITING);
-                let host = self.host.clone();
-                let preparing =
-                    tokio::spawn(async move { host.prepare_for_peer(peer, model, layers, news).await });
-                while let Some(message) = to_send.recv().await {
-                    sender.send(&protocol::encode(&message)).await.map_err(|error| error.to_string())?;
-                }
-                sender.finish();
-                preparing.await.map_err(|error| error.to_string())
-            }
             Opening::Session(terms) => {
                 provider::serve(self.host.clone(), *terms, stream, self.closing.subscribe()).await
             }
-            Opening::Attach { job, requester } => {
-                provider::attach(&self.host, (requester, job), stream).await
+            // These end at once when the program does: nothing is owed.
+            Opening::Prepare { model, layers } => {
+                self.unless_closing(self.prepare_for(stream, model, layers)).await
             }
+            Opening::Attach { job, requester } => {
+                self.unless_closing(provider::attach(&self.host, (requester, job), stream)).await
+            }
+        }
+    }
+
+    /// Prepares layers for a peer and tells it how that goes.
+    async fn prepare_for(
+        &self,
+        stream: StageStream,
+        model: BlobHash,
+        layers: LayerRange,
+    ) -> Result<(), String> {
+        let StageStream { peer, mut sender, .. } = stream;
+        let (news, mut to_send) = mpsc::channel(protocol::MESSAGES_WAITING);
+        let preparing = self.host.prepare_for_peer(peer, model, layers, news);
+        let telling = async {
+            while let Some(message) = to_send.recv().await {
+                sender.send(&protocol::encode(&message)).await.map_err(|error| error.to_string())?;
+            }
+            sender.finish();
+            Ok(())
+        };
+        tokio::join!(preparing, telling).1
+    }
+
+    async fn unless_closing(&self, work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+        let mut closing = self.closing.subscribe();
+        tokio::select! {
+            result = work => result,
+            () = provider::until(&mut closing) => Ok(()),
         }
     }
 

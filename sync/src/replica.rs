@@ -309,6 +309,7 @@ impl Worker {
         for (feed, end) in self.store.feeds(self.community.state().id)? {
             let seen = cursors.iter().find(|(id, _)| *id == feed).map_or(0, |(_, seq)| *seq);
             let mut at = FeedPosition::START;
+            let mut hashes = Vec::new();
             while at.seq < end.seq {
                 let run = self
                     .store
@@ -317,8 +318,10 @@ impl Worker {
                 let accepted = gate::admit(run, &at)?;
                 at = accepted.end();
                 self.community.insert(accepted.events());
+                hashes.extend(accepted.events().iter().map(|event| event.hash));
                 unseen.extend(accepted.into_events().into_iter().filter(|event| event.seq > seen));
             }
+            self.store.check(&feed, &hashes)?;
         }
         Ok(unseen)
     }
@@ -397,10 +400,13 @@ impl Worker {
         Ok(Ingested::Stored(count))
     }
 
-    /// Whether these are the charter events this community's id commits to.
+    /// Whether these are the charter events this community's id commits to, in
+    /// the feed of the founder they name.
     fn founds(&self, events: &[VerifiedEvent]) -> bool {
         events.first().is_some_and(|first| {
-            first.seq == 1 && first.payload_hash == *self.community.state().id.as_bytes()
+            let named =
+                matches!(&first.event, Ok(Event::Founded { founder, .. }) if *founder == first.feed.device);
+            named && first.seq == 1 && first.payload_hash == *self.community.state().id.as_bytes()
         })
     }
 

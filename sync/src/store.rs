@@ -99,6 +99,28 @@ impl Store {
         Ok(Self { db })
     }
 
+    /// Compares the hashes noted beside the changes of a feed, and where it is
+    /// said to end, with what the changes themselves say.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where they differ.
+    pub fn check(&self, feed: &FeedId, hashes: &[ChangeHash]) -> Result<(), StoreError> {
+        let Some((row, end)) = self.feed_row(feed)? else {
+            return Err(StoreError::Damaged("a feed is missing"));
+        };
+        let mut statement =
+            self.db.prepare_cached("SELECT hash FROM changes WHERE feed = ?1 ORDER BY seq")?;
+        let stored = statement.query_map([row], |row| row.get::<_, [u8; 32]>(0))?;
+        let stored: Vec<ChangeHash> =
+            stored.map(|hash| hash.map(ChangeHash::from_bytes)).collect::<Result<_, _>>()?;
+        let ends = end.seq == stored.len() as u64 && hashes.last().is_none_or(|last| *last == end.hash);
+        if ends && stored == hashes {
+            Ok(())
+        } else {
+            Err(StoreError::Damaged("a feed is not what was signed"))
+        }
+    }
+
     fn feed_row(&self, feed: &FeedId) -> Result<Option<(i64, FeedPosition)>, StoreError> {
         let row = self
             .db
@@ -199,10 +221,12 @@ impl ChangeStore for Store {
 
     fn hash_at(&self, feed: &FeedId, seq: u64) -> Result<Option<ChangeHash>, StoreError> {
         let Some((row, _)) = self.feed_row(feed)? else { return Ok(None) };
+        // A number that a peer made up is no number of ours.
+        let Ok(seq) = i64::try_from(seq) else { return Ok(None) };
         let hash = self
             .db
             .prepare_cached("SELECT hash FROM changes WHERE feed = ?1 AND seq = ?2")?
-            .query_row(params![row, to_sql(seq)?], |row| row.get::<_, [u8; 32]>(0))
+            .query_row(params![row, seq], |row| row.get::<_, [u8; 32]>(0))
             .optional()?;
         Ok(hash.map(ChangeHash::from_bytes))
     }

@@ -3,6 +3,7 @@
 //! Reading, writing and deciding go on at once, so that two peers with much to
 //! tell each other never wait for one another with full buffers.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use iroh::endpoint::{RecvStream, SendStream};
@@ -83,7 +84,8 @@ pub(super) async fn run(
             }
         }
     };
-    let writer = async {
+    // Owns its end of the queue: whoever sends to a broken writer hears of it.
+    let writer = async move {
         while let Some(frame) = frames_out.recv().await {
             match tokio::time::timeout(SILENCE_MAX, wire::write(&mut send, &frame, FRAME_BYTES_MAX)).await {
                 Ok(Ok(())) => {}
@@ -124,27 +126,39 @@ async fn decide(
 ) -> Result<Outcome, ExchangeError> {
     let mut session = SyncSession::new(side, inner.replica.state().id, inner.replica.positions().await?);
     let mut outcome = Outcome::default();
+    let mut waiting = VecDeque::new();
     let mut to_read = None;
+    let mut finished = false;
     let mut effects = session.handle(Input::Opened)?;
     loop {
         for effect in effects {
             match effect {
-                Effect::Send(frame) => outgoing.send(frame).await.map_err(|_| ExchangeError::Ended)?,
+                Effect::Send(frame) => waiting.push_back(frame),
                 Effect::Read { feed, after_seq } => to_read = Some((feed, after_seq)),
                 Effect::Ingest(run) => ingest(inner, peer, run, &mut outcome).await?,
-                Effect::Finish => return Ok(outcome),
+                Effect::Finish => finished = true,
             }
         }
+        if finished && waiting.is_empty() {
+            return Ok(outcome);
+        }
+        // Receiving never waits for sending: two peers with much to tell each
+        // other would wait for ever. At most a greeting, a run and "done" wait.
         effects = tokio::select! {
             frame = incoming.recv() => {
                 let frame = frame.ok_or(ExchangeError::Ended)??;
                 session.handle(Input::Frame(frame))?
             }
-            room = outgoing.reserve(), if to_read.is_some() => {
-                drop(room.map_err(|_| ExchangeError::Ended)?);
-                let (feed, after_seq) = to_read.take().ok_or(ExchangeError::Ended)?;
-                let run = inner.replica.read_run(feed, after_seq).await?;
-                session.handle(Input::Read(run))?
+            room = outgoing.reserve(), if !waiting.is_empty() || to_read.is_some() => {
+                let room = room.map_err(|_| ExchangeError::Ended)?;
+                if let Some(frame) = waiting.pop_front() {
+                    room.send(frame);
+                    Vec::new()
+                } else {
+                    drop(room);
+                    let (feed, after_seq) = to_read.take().ok_or(ExchangeError::Ended)?;
+                    session.handle(Input::Read(inner.replica.read_run(feed, after_seq).await?))?
+                }
             }
         };
     }

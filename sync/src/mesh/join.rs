@@ -154,10 +154,12 @@ pub(super) fn spawn(inner: Arc<Inner>, ticket: Ticket, name: String) -> JoinProg
             status.send_replace(JoinStatus::Joined);
             return;
         }
-        if let Some(contact) = ask_until_answered(&inner, &ticket, name, &status).await {
+        while let Some(contact) = ask_until_answered(&inner, &ticket, name.clone(), &status).await {
             status.send_replace(JoinStatus::Admitted);
-            become_member(&inner, contact).await;
-            status.send_replace(JoinStatus::Joined);
+            if become_member(&inner, contact, &ticket).await {
+                status.send_replace(JoinStatus::Joined);
+                return;
+            }
         }
     });
     JoinProgress { status: receiver, task }
@@ -207,25 +209,30 @@ async fn ask(inner: &Inner, contact: DeviceId, request: &JoinRequest) -> Result<
     answer
 }
 
-/// Fetches the charter from whoever admitted, until it names this device.
-async fn become_member(inner: &Arc<Inner>, contact: DeviceId) {
+/// Fetches the charter, first from whoever admitted, then from the others;
+/// returns whether it names this device. Where nobody brings that, the answer
+/// was worth nothing and everyone is asked again.
+async fn become_member(inner: &Arc<Inner>, admitted_by: DeviceId, ticket: &Ticket) -> bool {
     let mut snapshot = inner.replica.watch();
-    let mut pause = PAUSE.0;
-    while !snapshot.borrow_and_update().state.is_member(&inner.me) {
+    let others = ticket.contacts.iter().map(|contact| contact.device).filter(|device| *device != admitted_by);
+    for contact in std::iter::once(admitted_by).chain(others) {
         match inner.dial(contact, ALPN_SYNC).await {
             // The link goes on after the join, as any other.
             Ok(connection) => {
-                tokio::spawn(link::run(inner.clone(), connection, Side::Initiator));
+                let link = tokio::spawn(link::run(inner.clone(), connection, Side::Initiator));
                 let member = snapshot.wait_for(|snapshot| snapshot.state.is_member(&inner.me));
-                if let Ok(Err(_closed)) = tokio::time::timeout(ANSWER_DEADLINE, member).await {
-                    return;
+                tokio::select! {
+                    _ = tokio::time::timeout(ANSWER_DEADLINE, member) => {}
+                    // Refused: this one does not know us either.
+                    _ = link => {}
                 }
             }
-            Err(error) => {
-                tracing::debug!(%error, "fetching the charter");
-                tokio::time::sleep(pause.mul_f64(0.5 + link::jitter())).await;
-                pause = (pause * 2).min(PAUSE.1);
-            }
+            Err(error) => tracing::debug!(%error, "fetching the charter"),
+        }
+        if inner.replica.state().is_member(&inner.me) {
+            return true;
         }
     }
+    tokio::time::sleep(PAUSE.0.mul_f64(0.5 + link::jitter())).await;
+    false
 }
