@@ -43,7 +43,6 @@ pub(super) fn run(full: bool, print: &mut dyn FnMut(&Figure)) -> anyhow::Result<
     let window = measure("window", watch)?;
     print(&figure("idle_window_pss", window.pss_mb, "MB", Some(MEMORY_TARGET_MB)));
     print(&figure("idle_window_cpu", window.cpu_percent, "% of one core", Some(0.5)));
-    print(&figure("window_start_to_ready", window.ready_ms, "ms", Some(1_000.0)));
     Ok(())
 }
 
