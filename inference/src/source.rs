@@ -84,9 +84,9 @@ impl FileWeights {
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let file = File::open(path)?;
         // SAFETY: the map is read-only. Another program that truncates the
-        // file while it is mapped ends this process with SIGBUS; model files
-        // are added in place and treated as immutable, and untrusted ones are
-        // loaded in a worker process that may die.
+        // file while it is mapped ends this process with SIGBUS: this is for
+        // files that the person named, which are used in place and are not to
+        // be changed meanwhile. Bytes from peers come through the blob store.
         let map = unsafe { memmap2::Mmap::map(&file)? };
         Ok(Self { map })
     }

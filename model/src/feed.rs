@@ -27,7 +27,8 @@ pub use gate::{AcceptedRun, Rejection};
 /// Most changes one feed may hold.
 pub const FEED_CHANGES_MAX: u64 = 1 << 24;
 /// Latest wall time a change may carry (end of the year 9999), ms since the
-/// Unix epoch. Display only; bounded so that it formats.
+/// Unix epoch. For display, and to order messages written apart; bounded so
+/// that it formats.
 pub const TIME_MS_MAX: i64 = 253_402_300_799_999;
 
 /// One of a community's kinds of log.
@@ -117,7 +118,8 @@ impl FeedPosition {
 /// The variable part of a change: all of it that travels.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Change {
-    /// Wall time of writing, ms since the Unix epoch; display only.
+    /// Wall time of writing, ms since the Unix epoch: for display, and to order
+    /// messages written apart. The state never depends on it.
     #[n(0)]
     pub time_ms: i64,
     /// The encoded envelope.
@@ -151,7 +153,8 @@ pub struct VerifiedEvent {
     pub seq: u64,
     /// The hash of its change.
     pub hash: ChangeHash,
-    /// Wall time of writing, ms since the Unix epoch; display only.
+    /// Wall time of writing, ms since the Unix epoch: for display, and to order
+    /// messages written apart. The state never depends on it.
     pub time_ms: i64,
     /// BLAKE3 of the payload: what a community's id commits to.
     pub payload_hash: [u8; 32],

@@ -59,7 +59,7 @@ pub struct MessageRow {
     pub hash: ChangeHash,
     /// Lamport time: with the hash, the order of messages.
     pub lamport: u64,
-    /// Wall time of writing, ms since the Unix epoch; display only.
+    /// Wall time of writing, ms since the Unix epoch.
     pub time_ms: i64,
     /// What was written.
     pub text: String,

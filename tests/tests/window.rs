@@ -87,7 +87,7 @@ fn rail_and_status(bench: &Bench) {
     bench.show(community());
     assert!(bench.has("Ben, member, online"));
     assert!(bench.has("bens-pc, direct · 12 ms, layers 0–2 of Exo Starter, 1.5 GiB offered"));
-    assert!(bench.has("You are Ana. 1,200 credits"));
+    assert!(bench.has("You are Ana. 1.171 WU"));
     assert!(bench.has("connected to 1 of 2 peers"));
     bench.show(View { connection: Connection { connected: 0, known: 2 }, ..community() });
     assert!(bench.has("offline – messages are kept and sent later"));
@@ -193,9 +193,9 @@ fn asking(bench: &Bench) {
 
     view.ask.state = AskState::Finished;
     view.ask.served_by = vec!["Ben".to_owned()];
-    view.ask.credits_spent = Some(1);
+    view.ask.credits_spent = Some(1_024);
     bench.show(view);
-    assert!(bench.has("4\u{a0}tokens · served by Ben · 1\u{a0}credit"));
+    assert!(bench.has("4\u{a0}tokens · served by Ben · 1\u{a0}WU"));
     assert!(bench.has("The starter model knows only the handbook and can be wrong."));
 
     let mut view = community();

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use exo_inference::chat::ChatTemplate;
 use exo_inference::manifest::derive_manifest;
 use exo_inference::source::FileWeights;
+use exo_inference::tokenizer::Tokenizer;
 use exo_model::decide::{Intent, Refusal};
 use exo_model::weights::{ByteRange, ModelManifest};
 use exo_sync::blobs::BlobsError;
@@ -53,7 +55,9 @@ impl Membership {
         // Looked at before it is hashed: a wrong file is refused at once.
         let source = FileWeights::open(path).map_err(|error| failed(error.to_string()))?;
         let header = exo_inference::gguf::Header::read(&source).map_err(|error| failed(error.to_string()))?;
-        drop(header);
+        // A model that could be shared but not asked helps nobody.
+        Tokenizer::from_header(&header).map_err(|error| failed(error.to_string()))?;
+        ChatTemplate::from_header(&header).map_err(|error| failed(error.to_string()))?;
         let file = self.mesh().blobs().add_file(path).await?;
         let manifest = derive_manifest(&source, file).map_err(|error| failed(error.to_string()))?;
         match self.replica().record(Intent::AddModel(manifest.clone())).await {

@@ -27,7 +27,7 @@ pub(crate) fn expected_messages(
             _ => None,
         })
         .collect();
-    shown.sort_by_key(|(event, _)| event.order());
+    shown.sort_by_key(|(event, _)| (event.lamport, event.time_ms, event.hash));
     shown.into_iter().map(|(event, text)| (event.feed.device, event.seq, text.clone())).collect()
 }
 
@@ -148,7 +148,7 @@ fn ledger_matches(reader: &Reader, state: &CommunityState) {
         }
         locks.splice(0..0, page);
     }
-    assert!(locks.is_sorted_by_key(|row| (row.lamport, row.lock)));
+    assert!(locks.is_sorted_by_key(|row| (row.lamport, row.time_ms, row.lock)));
     assert_eq!(locks.len(), state.ledger.locks().len());
     for row in &locks {
         let lock = &state.ledger.locks()[&row.lock];
@@ -186,7 +186,7 @@ fn sums_of_a_job_do_not_overflow() {
     db.execute_batch(
         "INSERT INTO locks SELECT x'77', payer, payee, job, 9223372036854775807, 5, 0 FROM locks; \
          UPDATE locks SET max = 9223372036854775807; \
-         INSERT INTO lock_events SELECT lamport, x'77', time_ms FROM lock_events",
+         INSERT INTO lock_events SELECT lamport, time_ms, x'77' FROM lock_events",
     )
     .expect("written");
     let jobs = Reader::open(home.path()).expect("readable").jobs(10).expect("read");
