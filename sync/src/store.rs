@@ -238,30 +238,21 @@ impl ChangeStore for Store {
             return Err(StoreError::Damaged("a run was accepted against another position"));
         }
         let transaction = self.db.transaction()?;
-        transaction
+        let row: i64 = transaction
             .prepare_cached(
                 "INSERT INTO feeds (community, device, stream, segment, seq, hash)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash",
-            )?
-            .execute(params![
-                feed.community.as_bytes(),
-                feed.device.as_bytes(),
-                codec::encode(&feed.stream),
-                feed.segment,
-                to_sql(run.end().seq)?,
-                run.end().hash.as_bytes()
-            ])?;
-        let row: i64 = transaction
-            .prepare_cached(
-                "SELECT id FROM feeds WHERE community = ?1 AND device = ?2 AND stream = ?3 AND segment = ?4",
+                 ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash
+                 RETURNING id",
             )?
             .query_row(
                 params![
                     feed.community.as_bytes(),
                     feed.device.as_bytes(),
                     codec::encode(&feed.stream),
-                    feed.segment
+                    feed.segment,
+                    to_sql(run.end().seq)?,
+                    run.end().hash.as_bytes()
                 ],
                 |row| row.get(0),
             )?;
