@@ -46,6 +46,8 @@ pub const ALPN_STAGE: &[u8] = b"exo/stage/0";
 
 /// Longest wait for a connection; iroh's own is 30 s.
 pub const DIAL_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest wait for peers to confirm that this device says goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Unread bytes that one connection may hold here.
 const RECEIVE_WINDOW_BYTES: u32 = 16 << 20;
 /// Streams a peer may have open on one connection, in each direction.
@@ -310,8 +312,10 @@ impl Mesh {
         for task in tasks {
             task.abort();
         }
-        if let Err(error) = self.router.shutdown().await {
-            tracing::debug!(%error, "router shutdown");
+        // Goodbyes are sent at once; waiting for a peer that is gone itself to
+        // confirm one helps nobody.
+        if tokio::time::timeout(GOODBYE, self.router.shutdown()).await.is_err() {
+            tracing::debug!("a peer did not confirm the goodbye");
         }
         self.inner.blobs.close().await;
     }
