@@ -223,8 +223,11 @@ pub(super) async fn serve(
         Ok(lock) => lock,
         Err(error) => return refuse(&to_requester, error).await,
     };
-    // From here on the lock is given back whatever happens.
-    let mut till = Till { host: host.clone(), lock, payer: peer, terms, best: None, paid_positions: 0 };
+    // From here on the lock is given back whatever happens; a model that is not
+    // known fails when its session is opened.
+    let weight_bytes = host.model(&terms.model).map_or(0, |model| model.manifest.weight_bytes(terms.layers));
+    let mut till =
+        Till { host: host.clone(), lock, payer: peer, terms, weight_bytes, best: None, paid_positions: 0 };
     let trust = host.trust_in(&peer, UNVOUCHED_POSITIONS_MAX);
     let opened = match trust {
         0 => Err(EngineError::Refused("earlier work was left unpaid; try again in a few minutes".into())),
@@ -328,6 +331,7 @@ struct Till {
     lock: ChangeHash,
     payer: DeviceId,
     terms: Terms,
+    weight_bytes: u64,
     best: Option<Voucher>,
     paid_positions: u64,
 }
@@ -338,8 +342,7 @@ impl Till {
     fn put(&mut self, voucher: Voucher, positions: u64) -> Result<(), String> {
         let state = self.host.replica.state();
         let me = self.host.mesh.device();
-        let model = self.host.model(&self.terms.model).map_err(|error| error.to_string())?;
-        let due = Amount::of_work(positions, model.manifest.weight_bytes(self.terms.layers));
+        let due = Amount::of_work(positions, self.weight_bytes);
         if voucher.lock != self.lock || voucher.amount < due {
             return Err("the voucher does not cover the work it names".into());
         }
