@@ -4,7 +4,9 @@
 //! `{"name":…,"value":…,"unit":…,"target":…}`.
 
 mod idle;
+mod model;
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -23,6 +25,10 @@ pub(crate) struct BenchArgs {
     /// Measure longer.
     #[arg(long)]
     full: bool,
+    /// Opens what the model's bench left in a folder, and prints the bytes of
+    /// memory that takes: a process of its own, so that nothing else counts.
+    #[arg(long, hide = true, value_name = "FOLDER")]
+    open: Option<std::path::PathBuf>,
 }
 
 /// What can be measured.
@@ -30,12 +36,14 @@ pub(crate) struct BenchArgs {
 enum Area {
     /// Memory and processor time of a node and a window that do nothing.
     Idle,
+    /// The shared state: gate, reduction, storage, opening, memory.
+    Model,
 }
 
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
 struct Figure {
-    name: &'static str,
+    name: Cow<'static, str>,
     value: f64,
     unit: &'static str,
     /// What we want; none where a figure only informs.
@@ -54,8 +62,15 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         let mut out = std::io::stdout().lock();
         let _ = std::io::Write::write_all(&mut out, format!("{}\n", printable(&line)).as_bytes());
     };
+    if let Some(folder) = &args.open {
+        let bytes = model::memory::open(folder)?;
+        let mut out = std::io::stdout().lock();
+        std::io::Write::write_all(&mut out, format!("{bytes}\n").as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     match args.area {
         Area::Idle => idle::run(args.full, &mut print)?,
+        Area::Model => model::run(args.full, &mut print)?,
     }
     Ok(ExitCode::SUCCESS)
 }

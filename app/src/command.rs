@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use exo_model::charter::role::UnknownRole;
 use exo_model::id::DeviceId;
 use exo_sync::mesh::probe::Hostility;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,24 @@ pub(crate) enum Command {
         #[serde(default = "one")]
         uses: u32,
     },
+    /// The recovery phrase; or delete it from this device, once it is written
+    /// down.
+    Phrase {
+        #[serde(default)]
+        forget: bool,
+    },
+    /// Take someone out of the community, by name or id.
+    Remove {
+        person: String,
+        #[serde(default)]
+        ban: bool,
+        #[serde(default)]
+        reason: String,
+    },
+    /// Give someone a role.
+    SetRole { person: String, role: String },
+    /// Leave the community.
+    Leave,
     /// Write a message.
     Say { text: String },
     /// The last messages.
@@ -100,15 +119,34 @@ fn one() -> u32 {
 pub(crate) enum Reply {
     Done,
     Community(CommunityReport),
-    Ticket { ticket: String },
-    Messages { messages: Vec<MessageReport> },
-    Members { members: Vec<MemberReport> },
-    Peers { peers: Vec<PeerReport> },
-    Models { models: Vec<ModelReport> },
+    Ticket {
+        ticket: String,
+    },
+    /// `None` once it was deleted from this device.
+    Phrase {
+        phrase: Option<String>,
+    },
+    Messages {
+        messages: Vec<MessageReport>,
+    },
+    Members {
+        members: Vec<MemberReport>,
+    },
+    Peers {
+        peers: Vec<PeerReport>,
+    },
+    Models {
+        models: Vec<ModelReport>,
+    },
     Model(ModelReport),
-    Stages { stages: Vec<StageReport> },
+    Stages {
+        stages: Vec<StageReport>,
+    },
     Answer(AnswerReport),
-    Balances { balances: Vec<BalanceReport>, sum: i64 },
+    Balances {
+        balances: Vec<BalanceReport>,
+        sum: i64,
+    },
     Holdings(HoldingsReport),
     Status(StatusReport),
     Audit(AuditReport),
@@ -131,6 +169,8 @@ pub(crate) enum CommandError {
     Link(#[from] exo_sync::mesh::LinkError),
     #[error(transparent)]
     Id(#[from] exo_model::id::ParseIdError),
+    #[error("{0}")]
+    Argument(String),
     #[error("only nodes started by the demo send hostile things")]
     ProbeOff,
 }
@@ -160,6 +200,26 @@ pub(crate) async fn run(
         Command::Invite { uses } => {
             let ticket = node.membership()?.invite(uses).await?.to_string();
             Ok(Reply::Ticket { ticket })
+        }
+        Command::Phrase { forget } => {
+            if forget {
+                node.forget_phrase()?;
+            }
+            Ok(Reply::Phrase { phrase: node.phrase()? })
+        }
+        Command::Remove { person, ban, reason } => {
+            node.membership()?.remove(&person, ban, reason).await?;
+            Ok(Reply::Done)
+        }
+        Command::SetRole { person, role } => {
+            let role =
+                role.parse().map_err(|error: UnknownRole| CommandError::Argument(error.to_string()))?;
+            node.membership()?.set_role(&person, role).await?;
+            Ok(Reply::Done)
+        }
+        Command::Leave => {
+            node.membership()?.leave().await?;
+            Ok(Reply::Done)
         }
         Command::Say { text } => {
             node.membership()?.say(text).await?;
@@ -229,8 +289,11 @@ async fn ask_views(membership: &Membership, command: Command) -> Result<Reply, C
             Ok(Reply::Models { models: rows.iter().map(ModelReport::of_row).collect() })
         }
         Command::Balances => {
-            let rows = membership.query(exo_projections::Reader::balances).await?;
-            let balances: Vec<_> = rows.iter().map(BalanceReport::of).collect();
+            let (rows, community) =
+                membership.query(|reader| Ok((reader.balances()?, reader.community()?))).await?;
+            let devices = rows.iter().map(BalanceReport::of);
+            let balances: Vec<_> =
+                devices.chain(community.as_ref().and_then(BalanceReport::of_community)).collect();
             let sum = balances.iter().map(|balance| balance.token_mib).sum();
             Ok(Reply::Balances { balances, sum })
         }

@@ -209,7 +209,7 @@ impl Engine {
     }
 
     fn name_of(&self, device: &DeviceId) -> String {
-        self.replica.state().name_of(device)
+        self.replica.state().charter.name_of(device)
     }
 }
 

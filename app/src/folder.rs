@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! <data>/device.key     this device's secret key, readable by its owner only
+//! <data>/device.cert    whose device it is, signed by their recovery phrase
+//! <data>/recovery-phrase.txt   the phrase, until its owner has written it down
 //! <data>/profile.json   name, community, port, a join under way
 //! <data>/store.db       the signed changes: the truth
 //! <data>/views.db       SQLite views; deleted, they come back
@@ -14,10 +16,18 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use exo_model::certificate::{CertificateError, DeviceCertificate, DeviceClaims, Enroller};
+use exo_model::codec;
 use exo_model::id::CommunityId;
-use exo_model::port::Entropy;
+use exo_model::phrase::RecoveryPhrase;
+use exo_model::port::{Entropy, Signer as _};
+use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
+use exo_model::text::clean_name;
 use serde::{Deserialize, Serialize};
+
+/// Longest certificate file.
+const CERTIFICATE_BYTES_MAX: usize = 4 * 1024;
 
 /// A data folder that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +54,9 @@ pub(crate) enum FolderError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The certificate file is not this device's certificate.
+    #[error("{0} is not this device's certificate; restore it or start with another folder")]
+    Certificate(PathBuf),
     /// There is no home directory to put the folder in.
     #[error("no home directory found; choose a folder with --data")]
     NoHome,
@@ -148,6 +161,58 @@ impl Folder {
         }
     }
 
+    /// Whose device this is; made on the first run, with a new recovery phrase.
+    /// The phrase stays in a private file until [`Folder::forget_phrase`].
+    pub(crate) fn certificate(
+        &self,
+        key: &SecretKey,
+        entropy: &dyn Entropy,
+    ) -> Result<DeviceCertificate, FolderError> {
+        let path = self.root.join("device.cert");
+        match std::fs::read(&path) {
+            Ok(bytes) => codec::decode::<DeviceCertificate>(&bytes, CERTIFICATE_BYTES_MAX)
+                .ok()
+                .filter(|certificate| certificate.claims.device == key.device())
+                .ok_or(FolderError::Certificate(path)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let phrase = RecoveryPhrase::generate(entropy);
+                let certificate =
+                    certify(key, &phrase).map_err(|_| FolderError::Certificate(path.clone()))?;
+                let words = phrase.words().join(" ");
+                write_private(&self.phrase_path(), format!("{words}\n").as_bytes())?;
+                write_private(&path, &codec::encode(&certificate))?;
+                Ok(certificate)
+            }
+            Err(source) => Err(FolderError::Io { path, source }),
+        }
+    }
+
+    /// Where the recovery phrase is, until it is written down elsewhere.
+    pub(crate) fn phrase_path(&self) -> PathBuf {
+        self.root.join("recovery-phrase.txt")
+    }
+
+    /// The recovery phrase; `None` once it was forgotten here.
+    pub(crate) fn phrase(&self) -> Result<Option<String>, FolderError> {
+        let path = self.phrase_path();
+        match std::fs::read_to_string(&path) {
+            Ok(words) => Ok(Some(words.trim().to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(FolderError::Io { path, source }),
+        }
+    }
+
+    /// Deletes the recovery phrase from this device: its owner has it.
+    pub(crate) fn forget_phrase(&self) -> Result<(), FolderError> {
+        let path = self.phrase_path();
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(FolderError::Io { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The profile; an empty one on the first run.
     pub(crate) fn profile(&self) -> Result<Profile, FolderError> {
         let path = self.root.join("profile.json");
@@ -167,6 +232,29 @@ impl Folder {
             .map_err(|source| FolderError::Profile { path: path.clone(), source })?;
         write_private(&path, &bytes)
     }
+}
+
+/// The person's word that this is their device.
+fn certify(key: &SecretKey, phrase: &RecoveryPhrase) -> Result<DeviceCertificate, CertificateError> {
+    let claims = DeviceClaims {
+        person: phrase.person(),
+        recovery: phrase.recovery_key().public(),
+        device: key.device(),
+        sealing: SealingKey::of_device(key).public(),
+        name: machine_name(),
+        serial: 1,
+    };
+    let acceptance = claims.accept(Enroller::Phrase, key);
+    DeviceCertificate::sign_with_phrase(claims, acceptance, phrase)
+}
+
+/// What this machine is called, as far as the system tells.
+fn machine_name() -> String {
+    ["HOSTNAME", "COMPUTERNAME"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find_map(|name| clean_name("the machine's name", &name).ok())
+        .unwrap_or_else(|| "this machine".into())
 }
 
 /// Writes beside the target and renames, so that a crash leaves the old file

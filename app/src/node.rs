@@ -13,16 +13,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exo_model::amount::Amount;
+use exo_model::certificate::DeviceCertificate;
+use exo_model::charter::CommunityKind;
 use exo_model::id::{CommunityId, DeviceId};
 use exo_model::invite::{Ticket, TicketError};
+use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
 use exo_model::text::{TextError, clean_name};
 use exo_sync::mesh::MeshError;
-use exo_sync::replica::{self, ReplicaError};
+use exo_sync::replica::{self, Founding, ReplicaError};
 use tokio::sync::watch;
 
 use crate::folder::{Folder, FolderError, Profile};
-use crate::host::{OsEntropy, SystemClock, random};
+use crate::host::{OsEntropy, SystemClock};
 
 pub(crate) use membership::{Membership, MembershipError};
 pub(crate) use models::ModelError;
@@ -85,6 +88,7 @@ pub(crate) enum NodeError {
 pub(crate) struct Node {
     folder: Folder,
     key: SecretKey,
+    certificate: DeviceCertificate,
     options: NodeOptions,
     profile: Mutex<Profile>,
     membership: watch::Sender<Option<Arc<Membership>>>,
@@ -98,10 +102,12 @@ impl Node {
     pub(crate) async fn start(options: NodeOptions) -> Result<Arc<Self>, NodeError> {
         let folder = Folder::open(&options.data)?;
         let key = folder.device_key(&OsEntropy)?;
+        let certificate = folder.certificate(&key, &OsEntropy)?;
         let profile = folder.profile()?;
         let node = Arc::new(Self {
             folder,
             key,
+            certificate,
             options,
             profile: Mutex::new(profile.clone()),
             membership: watch::Sender::new(None),
@@ -131,6 +137,17 @@ impl Node {
         self.options.probes
     }
 
+    /// The recovery phrase, until it was forgotten here.
+    pub(crate) fn phrase(&self) -> Result<Option<String>, NodeError> {
+        Ok(self.folder.phrase()?)
+    }
+
+    /// Deletes the recovery phrase from this device: its owner has written it
+    /// down.
+    pub(crate) fn forget_phrase(&self) -> Result<(), NodeError> {
+        Ok(self.folder.forget_phrase()?)
+    }
+
     /// The data folder.
     pub(crate) fn data_folder(&self) -> &std::path::Path {
         self.folder.root()
@@ -151,8 +168,16 @@ impl Node {
         let _one_at_a_time = self.changing.lock().await;
         self.refuse_second()?;
         let name = clean_name("your name", name)?;
-        let id =
-            replica::found(&self.folder.store(), &self.key, &SystemClock, &name, community, FLOOR, random())?;
+        let founding = Founding {
+            kind: CommunityKind::Shared,
+            certificate: self.certificate.clone(),
+            founder_name: &name,
+            name: community,
+            floor: FLOOR,
+        };
+        let sealing = SealingKey::of_device(&self.key);
+        let store = self.folder.store();
+        let id = replica::found(&store, founding, &self.key, sealing, &SystemClock, &OsEntropy)?;
         self.remember(|profile| {
             profile.name = name;
             profile.community = Some(id.to_hex());
@@ -187,7 +212,7 @@ impl Node {
     /// Starts a join, and the task that forgets the ticket when it is over. A
     /// refused join is forgotten whole, so that another ticket can be tried.
     fn begin_join(self: &Arc<Self>, membership: &Arc<Membership>, ticket: &Ticket, name: String) {
-        membership.resume_join(ticket, name);
+        membership.resume_join(ticket, self.certificate.clone(), name);
         let (node, membership) = (self.clone(), membership.clone());
         tokio::spawn(async move {
             let ended = match membership.join_outcome().await {
@@ -257,7 +282,9 @@ impl Node {
     fn refuse_second(&self) -> Result<(), NodeError> {
         match self.membership.borrow().as_ref() {
             Some(_) if self.lock_profile().joining.is_some() => Err(NodeError::Joining),
-            Some(membership) => Err(NodeError::HasCommunity(membership.replica().state().name.clone())),
+            Some(membership) => {
+                Err(NodeError::HasCommunity(membership.replica().state().charter.name().to_owned()))
+            }
             None => Ok(()),
         }
     }

@@ -1,9 +1,10 @@
 //! Plain data for faces: what commands answer, ready for JSON.
 
-use exo_model::community::Role;
+use exo_model::amount::Amount;
+use exo_model::charter::Role;
 use exo_model::id::DeviceId;
 use exo_model::weights::{ByteRange, ModelManifest};
-use exo_projections::rows::{BalanceRow, MemberRow, MessageRow, ModelRow};
+use exo_projections::rows::{BalanceRow, CommunityRow, MemberRow, MessageRow, ModelRow};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Answer, SharedStage};
@@ -21,7 +22,7 @@ impl CommunityReport {
     pub(crate) fn of(membership: &Membership) -> Self {
         let state = membership.replica().state();
         Self {
-            community: state.name.clone(),
+            community: state.charter.name().to_owned(),
             id: state.id.to_hex(),
             device: membership.mesh().device().to_hex(),
         }
@@ -53,15 +54,23 @@ impl MessageReport {
 /// A member.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub(crate) struct MemberReport {
-    pub(crate) device: String,
+    pub(crate) person: String,
     pub(crate) name: String,
     pub(crate) role: String,
+    pub(crate) trust: String,
+    pub(crate) devices: Vec<String>,
 }
 
 impl MemberReport {
     pub(crate) fn of(row: &MemberRow) -> Self {
         let role: Role = row.role;
-        Self { device: row.device.to_hex(), name: row.name.clone(), role: role.as_str().to_owned() }
+        Self {
+            person: row.person.to_hex(),
+            name: row.name.clone(),
+            role: role.as_str().to_owned(),
+            trust: row.trust.clone(),
+            devices: row.devices.iter().map(DeviceId::to_hex).collect(),
+        }
     }
 }
 
@@ -98,7 +107,7 @@ impl PeerReport {
                     .collect();
                 Self {
                     device: peer.device.to_hex(),
-                    name: state.name_of(&peer.device),
+                    name: state.charter.name_of(&peer.device),
                     path: peer.path.as_str().to_owned(),
                     rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
                     offered_bytes: machine.memory_bytes,
@@ -158,7 +167,7 @@ pub(crate) struct StageReport {
 impl StageReport {
     pub(crate) fn of(membership: &Membership, stage: &SharedStage) -> Self {
         Self {
-            peer: membership.replica().state().name_of(&stage.device),
+            peer: membership.replica().state().charter.name_of(&stage.device),
             device: stage.device.to_hex(),
             layers: [stage.layers.start(), stage.layers.end()],
             fetched_bytes: stage.fetched_bytes,
@@ -196,16 +205,17 @@ impl AnswerReport {
             spent: answer
                 .spent
                 .iter()
-                .map(|(device, amount)| (state.name_of(device), amount.token_mib()))
+                .map(|(device, amount)| (state.charter.name_of(device), amount.token_mib()))
                 .collect(),
         }
     }
 }
 
-/// A member's credits.
+/// The credits of one device, or of the community.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub(crate) struct BalanceReport {
     pub(crate) name: String,
+    /// Empty for the community's own account.
     pub(crate) device: String,
     pub(crate) token_mib: i64,
     /// Set aside in open locks.
@@ -220,6 +230,16 @@ impl BalanceReport {
             token_mib: row.balance.token_mib(),
             held_token_mib: row.held.token_mib(),
         }
+    }
+
+    /// The community's own account, once it holds something.
+    pub(crate) fn of_community(row: &CommunityRow) -> Option<Self> {
+        (row.balance != Amount::ZERO).then(|| Self {
+            name: row.name.clone(),
+            device: String::new(),
+            token_mib: row.balance.token_mib(),
+            held_token_mib: 0,
+        })
     }
 }
 
@@ -269,7 +289,7 @@ impl StatusReport {
         let me = membership.mesh().device();
         let peers = membership.mesh().peers();
         Ok(Self {
-            community: state.name.clone(),
+            community: state.charter.name().to_owned(),
             members,
             changes: snapshot.change_count,
             state_hash: exo_model::id::BlobHash::from_bytes(state.hash()).to_hex(),
@@ -280,7 +300,7 @@ impl StatusReport {
                 .mesh()
                 .refusals()
                 .into_iter()
-                .map(|note| format!("{}: {}", state.name_of(&note.device), note.reason))
+                .map(|note| format!("{}: {}", state.charter.name_of(&note.device), note.reason))
                 .collect(),
         })
     }

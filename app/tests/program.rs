@@ -160,7 +160,7 @@ fn p2_a_killed_node_loses_nothing_it_confirmed() {
     }
     let mut node = Node::start(folder.path());
     assert_eq!(node.messages(), said);
-    assert_eq!(node.ok(json!({"command": "audit"}))["feeds"], json!(3));
+    assert_eq!(node.ok(json!({"command": "audit"}))["feeds"], json!(4));
 }
 
 #[test]

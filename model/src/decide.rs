@@ -1,20 +1,39 @@
 //! From what someone wants to the event that says so.
 //!
-//! Refuses, with a reason a person can act on, what could not count. What is
-//! decided here is checked again by every peer's `reduce`: this is courtesy
-//! to the author, not protection of the others.
+//! Refuses, with a reason a person can act on, what could not count. Charter
+//! acts are rehearsed with the very code that judges them; ledger events are
+//! checked by the ledger. What is decided here is checked again by every
+//! peer's `reduce`: this is courtesy to the author, not protection of the
+//! others.
+
+mod charter;
+mod ledger;
+mod machines;
+mod refusal;
+
+use std::collections::BTreeSet;
 
 use crate::amount::Amount;
-use crate::community::{
-    CHANNELS_MAX, CommunityState, INVITES_MAX, MEMBERS_MAX, MODELS_MAX, SHARDS_PER_MACHINE_MAX, are_addresses,
-};
-use crate::event::{ADDRESSES_MAX, Event};
+use crate::board::{BoardContents, BoardEdit};
+use crate::certificate::{DeviceCertificate, PhraseRevocation};
+use crate::charter::role::Role;
+use crate::charter::settings::Setting;
+use crate::community::Community;
+use crate::event::charter::{ReportOutcome, VouchGround};
+use crate::event::keys::Audience;
+use crate::event::ledger::{Account, GrantReason, OfferKind, Purpose};
+use crate::event::talk::{Attachment, TalkEvent};
+use crate::event::{BoardEvent, DisputeEvent, Event, ModerationEvent, PrivateEvent};
 use crate::feed::Stream;
-use crate::id::{BlobHash, ChangeHash, ChannelId, DeviceId, InviteKey, JobId};
-use crate::invite::{self, INVITE_USES_MAX, JoinRequest};
-use crate::ledger::{LedgerFault, Voucher};
-use crate::text::{self, TextError};
-use crate::weights::{LayerRange, ManifestError, ModelManifest};
+use crate::feed::equivocation::EquivocationProof;
+use crate::id::{BlobHash, BoardId, ChangeHash, ChannelId, DeviceId, DirectId, InviteKey, JobId, PersonId};
+use crate::invite::JoinRequest;
+use crate::ledger::Voucher;
+use crate::text;
+use crate::trust::TrustLevel;
+use crate::weights::{LayerRange, ModelManifest};
+
+pub use refusal::Refusal;
 
 /// Something a device wants to record.
 #[derive(Clone, Debug)]
@@ -23,27 +42,149 @@ pub enum Intent {
     IssueInvite {
         /// Public half of the key.
         key: InviteKey,
-        /// How many devices.
+        /// How many people.
         uses: u32,
         /// Wall time of expiry, ms since the Unix epoch.
         expires_ms: i64,
+        /// The role it gives.
+        role: Role,
+        /// The trust level it gives.
+        trust: TrustLevel,
     },
+    /// Let nobody join with an invite any more.
+    RevokeInvite(InviteKey),
     /// Complete a newcomer's join.
     Admit(JoinRequest),
+    /// Leave, with all devices.
+    Leave,
+    /// Take someone out of the community.
+    Remove {
+        /// Who.
+        person: PersonId,
+        /// Whether only someone of this rank may let them in again.
+        ban: bool,
+        /// Why.
+        reason: String,
+    },
+    /// Agree to an act that needs several.
+    CoSign(ChangeHash),
+    /// Give someone a role.
+    SetRole(PersonId, Role),
+    /// Set how far the community trusts someone.
+    SetTrust(PersonId, TrustLevel),
+    /// Add a device of someone.
+    AddDevice(DeviceCertificate),
+    /// Take a device out.
+    RevokeDevice {
+        /// Which one.
+        device: DeviceId,
+        /// The phrase's word on it.
+        phrase: Option<PhraseRevocation>,
+    },
+    /// Set one's own profile.
+    SetProfile {
+        /// Name.
+        name: String,
+        /// A few words; may be empty.
+        about: String,
+    },
+    /// Change a setting.
+    ChangeSetting(Setting),
+    /// Let the rules of a newer version hold.
+    AdoptRules(u32),
     /// Open a channel.
     CreateChannel {
         /// A fresh random id.
         channel: ChannelId,
         /// Its name.
         name: String,
+        /// Whether only people who are added read it.
+        closed: bool,
+        /// Whether guests read and write in it.
+        guests: bool,
     },
-    /// Write a message.
+    /// Rename a channel, or put it away.
+    ChangeChannel {
+        /// Which one.
+        channel: ChannelId,
+        /// Its name.
+        name: String,
+        /// Whether it is put away.
+        archived: bool,
+    },
+    /// Bring people into a closed channel, or take them out.
+    ChannelPeople {
+        /// Which one.
+        channel: ChannelId,
+        /// Who comes in.
+        add: Vec<PersonId>,
+        /// Who goes.
+        remove: Vec<PersonId>,
+    },
+    /// Let someone read what was written before they came.
+    GrantHistory(PersonId, Audience),
+    /// Show everyone that a device signed two things at one place.
+    ProveEquivocation(Box<EquivocationProof>),
+    /// Let an officer spend from the community's account.
+    Allot {
+        /// Who.
+        person: PersonId,
+        /// How much.
+        amount: Amount,
+        /// For what.
+        note: String,
+    },
+    /// Vouch for someone; none takes it back.
+    Vouch(PersonId, Option<VouchGround>),
+    /// A step of a dispute.
+    Dispute(DisputeEvent),
+    /// Take a message out of everyone's sight, or put it back.
+    HideMessage {
+        /// Its author.
+        author: PersonId,
+        /// Which one.
+        message: ChangeHash,
+        /// Whether it is out of sight.
+        hidden: bool,
+        /// Why.
+        reason: String,
+    },
+    /// Answer a report.
+    DecideReport {
+        /// Which one.
+        report: ChangeHash,
+        /// Whom it was about.
+        subject: PersonId,
+        /// What comes of it.
+        outcome: ReportOutcome,
+        /// Why.
+        note: String,
+    },
+    /// Tell the moderators something.
+    Report(ModerationEvent),
+    /// Write in a channel.
     Post {
         /// Where.
         channel: ChannelId,
         /// What.
         text: String,
+        /// The message it answers.
+        reply_to: Option<ChangeHash>,
+        /// Who is meant to notice.
+        mentions: Vec<PersonId>,
+        /// What goes with it.
+        attachments: Vec<Attachment>,
     },
+    /// Anything else about messages of a channel.
+    Talk(ChannelId, TalkEvent),
+    /// Something in a direct conversation.
+    TalkDirectly(DirectId, TalkEvent),
+    /// Start a board.
+    StartBoard(BoardId, BoardContents),
+    /// Edit a board.
+    EditBoard(BoardId, BoardEdit),
+    /// A fact of one's own, in one's private community.
+    Private(PrivateEvent),
     /// Say what this machine offers.
     OfferMachine {
         /// Memory for weights and caches, bytes.
@@ -76,205 +217,165 @@ pub enum Intent {
         /// At most.
         max: Amount,
     },
+    /// Order something that is offered, or reserve hours of it.
+    Order {
+        /// Who offers it.
+        payee: DeviceId,
+        /// Which offer, and how much of it.
+        purpose: Purpose,
+        /// At most.
+        max: Amount,
+    },
     /// Post the last voucher of a job.
     Settle(Voucher),
-    /// Give the rest of a lock back.
+    /// Name the final amount of a lock and give the rest back.
     Close {
         /// The lock.
         lock: ChangeHash,
+        /// The voucher for the final amount; none for nothing.
+        voucher: Option<Voucher>,
     },
+    /// Spend what came in.
+    Count,
+    /// Give credit away.
+    Transfer {
+        /// To whom.
+        to: Account,
+        /// How much.
+        amount: Amount,
+        /// A few words; may be empty.
+        note: String,
+    },
+    /// Pay from the community's account.
+    Grant {
+        /// The allotment.
+        allotment: ChangeHash,
+        /// To whom.
+        to: DeviceId,
+        /// How much.
+        amount: Amount,
+        /// Why.
+        reason: GrantReason,
+        /// A few words; may be empty.
+        note: String,
+    },
+    /// Offer something for credit.
+    PostOffer {
+        /// What.
+        kind: OfferKind,
+        /// In a few words.
+        title: String,
+        /// Price of one unit.
+        price: Amount,
+    },
+    /// Take an offer back.
+    WithdrawOffer(ChangeHash),
+    /// Take an order on.
+    AcceptOrder(ChangeHash),
+    /// Set credit aside for whoever does something.
+    PostBounty {
+        /// What is to be done.
+        title: String,
+        /// How much it brings.
+        amount: Amount,
+    },
+    /// Give a bounty to whoever earned it.
+    AwardBounty {
+        /// Which one.
+        bounty: ChangeHash,
+        /// To whom.
+        to: DeviceId,
+    },
+    /// Take a bounty back.
+    WithdrawBounty(ChangeHash),
 }
 
-/// Why an intent is not recorded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// This device does not belong to the community.
-    #[error("this device is not a member of the community")]
-    NotAMember,
-    /// Only owners may.
-    #[error("only an owner can do this")]
-    OwnersOnly,
-    /// A text is empty or too long.
-    #[error(transparent)]
-    Text(#[from] TextError),
-    /// No such channel.
-    #[error("there is no such channel")]
-    UnknownChannel,
-    /// No such model, or layers it does not have.
-    #[error("there is no such model in this community")]
-    UnknownModel,
-    /// Something of this name or key is there already.
-    #[error("this {0} exists already")]
-    Exists(&'static str),
-    /// Not at most so many socket addresses.
-    #[error("a machine can publish at most {ADDRESSES_MAX} addresses of the form ip:port")]
-    Addresses,
-    /// The number of uses is not possible.
-    #[error("an invite can be used 1 to {INVITE_USES_MAX} times")]
-    InviteUses,
-    /// The request is for another community.
-    #[error("the invite belongs to another community")]
-    OtherCommunity,
-    /// No such invite.
-    #[error("the invite is not known here; ask for a new one")]
-    UnknownInvite,
-    /// All uses are spent.
-    #[error("the invite was already used; ask for a new one")]
-    InviteUsed,
-    /// Its time is over.
-    #[error("the invite has expired; ask for a new one")]
-    InviteExpired,
-    /// The proof does not verify.
-    #[error("the invite's signature does not fit the request")]
-    InviteProof,
-    /// The newcomer is in already: a success, for who asks again.
-    #[error("this device is already a member")]
-    AlreadyMember,
-    /// A fixed limit of the community is reached.
-    #[error("the community is full: at most {max} {what}")]
-    Full {
-        /// Of what.
-        what: &'static str,
-        /// The limit.
-        max: usize,
-    },
-    /// The manifest is out of bounds.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// The ledger would not count it.
-    #[error(transparent)]
-    Ledger(#[from] LedgerFault),
-}
-
-/// Turns an intent of `me` into an event and the stream it belongs in.
+/// Turns an intent of this device into an event and the stream it belongs in.
 ///
 /// # Errors
 /// See [`Refusal`].
-pub fn decide(
-    state: &CommunityState,
-    me: DeviceId,
-    now_ms: i64,
-    intent: Intent,
-) -> Result<(Stream, Event), Refusal> {
-    if !state.is_member(&me) {
+pub fn decide(community: &Community, now_ms: i64, intent: Intent) -> Result<(Stream, Event), Refusal> {
+    let state = community.state();
+    let me = community.device();
+    if !state.charter.is_member(&me) {
         return Err(Refusal::NotAMember);
     }
     match intent {
-        Intent::IssueInvite { key, uses, expires_ms } => {
-            if !(1..=INVITE_USES_MAX).contains(&uses) {
-                return Err(Refusal::InviteUses);
-            }
-            owner_with_room(state, &me, "invites", state.invites.len(), INVITES_MAX)?;
-            refuse_existing("invite", state.invites.contains_key(&key))?;
-            Ok((Stream::Charter, Event::InviteIssued { key, uses, expires_ms }))
+        Intent::Post { channel, text, reply_to, mentions, attachments } => {
+            may_talk(community, &Stream::Channel(channel))?;
+            let text = if attachments.is_empty() || !text.trim().is_empty() {
+                text::clean_message(&text)?
+            } else {
+                String::new()
+            };
+            let event = TalkEvent::Posted { text, reply_to, mentions, attachments };
+            talk(Stream::Channel(channel), event)
         }
-        Intent::Admit(request) => admit(state, now_ms, request),
-        Intent::CreateChannel { channel, name } => {
-            owner_with_room(state, &me, "channels", state.channels.len(), CHANNELS_MAX)?;
-            refuse_existing("channel", state.channels.contains_key(&channel))?;
-            let name = text::clean_name("the channel's name", &name)?;
-            Ok((Stream::Charter, Event::ChannelCreated { channel, name }))
+        Intent::Talk(channel, event) => {
+            may_talk(community, &Stream::Channel(channel))?;
+            talk(Stream::Channel(channel), event)
         }
-        Intent::Post { channel, text } => {
-            if !state.channels.contains_key(&channel) {
-                return Err(Refusal::UnknownChannel);
-            }
-            let text = text::clean_message(&text)?;
-            Ok((Stream::Channel(channel), Event::MessagePosted { text }))
+        Intent::TalkDirectly(direct, event) => {
+            may_talk(community, &Stream::Direct(direct))?;
+            talk(Stream::Direct(direct), event)
         }
-        Intent::OfferMachine { memory_bytes, micros_per_mib, addresses } => {
-            if !are_addresses(&addresses) {
-                return Err(Refusal::Addresses);
-            }
-            Ok((Stream::Cluster, Event::MachineOffered { memory_bytes, micros_per_mib, addresses }))
+        Intent::StartBoard(board, contents) => {
+            may_talk(community, &Stream::Board(board))?;
+            Ok((Stream::Board(board), BoardEvent::Started { contents }.into()))
         }
-        Intent::HostShard { model, layers } => {
-            let known = state.models.get(&model).and_then(|model| model.manifest.all_layers());
-            if !known.is_some_and(|all| all.covers(layers)) {
-                return Err(Refusal::UnknownModel);
-            }
-            if !state.has_shard_room(&me, &model) {
-                return Err(Refusal::Full {
-                    what: "models hosted by one machine",
-                    max: SHARDS_PER_MACHINE_MAX,
-                });
-            }
-            Ok((Stream::Cluster, Event::ShardHosted { model, layers }))
+        Intent::EditBoard(board, edit) => {
+            may_talk(community, &Stream::Board(board))?;
+            edit.check()?;
+            Ok((Stream::Board(board), BoardEvent::Edited { edit }.into()))
         }
-        Intent::DropShard { model } => Ok((Stream::Cluster, Event::ShardDropped { model })),
-        Intent::AddModel(manifest) => {
-            manifest.check()?;
-            match state.models.get(&manifest.file) {
-                Some(known) => {
-                    refuse_existing("model", known.manifest != manifest || known.holders.contains(&me))?
-                }
-                None if state.models.len() >= MODELS_MAX => {
-                    return Err(Refusal::Full { what: "models", max: MODELS_MAX });
-                }
-                None => {}
-            }
-            Ok((Stream::Library, Event::ModelAdded { manifest }))
+        Intent::Report(event) => {
+            may_talk(community, &Stream::Moderation)?;
+            Ok((Stream::Moderation, event.into()))
         }
-        Intent::Lock { job, payee, max } => {
-            if !state.is_member(&payee) {
-                return Err(Refusal::NotAMember);
-            }
-            state.ledger.check_lock(&me, &payee, max)?;
-            Ok((Stream::Ledger, Event::Locked { job, payee, max }))
+        Intent::Private(event) => {
+            may_talk(community, &Stream::Private)?;
+            Ok((Stream::Private, event.into()))
         }
-        Intent::Settle(voucher) => {
-            state.ledger.check_voucher(&state.id, &me, &voucher)?;
-            let Voucher { lock, amount, signature } = voucher;
-            Ok((Stream::Ledger, Event::Settled { lock, amount, voucher: signature }))
-        }
-        Intent::Close { lock } => {
-            state.ledger.check_close(&me, &lock)?;
-            Ok((Stream::Ledger, Event::Closed { lock }))
-        }
+        Intent::OfferMachine { .. }
+        | Intent::HostShard { .. }
+        | Intent::DropShard { .. }
+        | Intent::AddModel(_) => machines::decide(community, intent),
+        Intent::Lock { .. }
+        | Intent::Order { .. }
+        | Intent::Settle(_)
+        | Intent::Close { .. }
+        | Intent::Count
+        | Intent::Transfer { .. }
+        | Intent::Grant { .. }
+        | Intent::PostOffer { .. }
+        | Intent::WithdrawOffer(_)
+        | Intent::AcceptOrder(_)
+        | Intent::PostBounty { .. }
+        | Intent::AwardBounty { .. }
+        | Intent::WithdrawBounty(_) => ledger::decide(community, intent),
+        intent => charter::decide(community, now_ms, intent),
     }
 }
 
-fn owner_with_room(
-    state: &CommunityState,
-    me: &DeviceId,
-    what: &'static str,
-    count: usize,
-    max: usize,
-) -> Result<(), Refusal> {
-    if !state.is_owner(me) {
-        return Err(Refusal::OwnersOnly);
+fn may_talk(community: &Community, stream: &Stream) -> Result<(), Refusal> {
+    if let Stream::Channel(channel) = stream {
+        let channel = community.state().charter.channels.get(channel).ok_or(Refusal::UnknownChannel)?;
+        if channel.archived {
+            return Err(Refusal::Archived);
+        }
     }
-    if count >= max {
-        return Err(Refusal::Full { what, max });
-    }
-    Ok(())
+    if community.may_write_now(stream) { Ok(()) } else { Err(Refusal::NotEntitled) }
 }
 
-fn refuse_existing(what: &'static str, exists: bool) -> Result<(), Refusal> {
-    if exists { Err(Refusal::Exists(what)) } else { Ok(()) }
+fn talk(stream: Stream, event: TalkEvent) -> Result<(Stream, Event), Refusal> {
+    crate::conversation::check(&event)?;
+    Ok((stream, event.into()))
 }
 
-fn admit(state: &CommunityState, now_ms: i64, request: JoinRequest) -> Result<(Stream, Event), Refusal> {
-    let JoinRequest { community, device, name, invite: key, proof } = request;
-    if community != state.id {
-        return Err(Refusal::OtherCommunity);
-    }
-    if text::clean_name("the name", &name)? != name {
-        return Err(Refusal::InviteProof);
-    }
-    invite::verify_proof(&state.id, &device, &name, &key, &proof).map_err(|_| Refusal::InviteProof)?;
-    if state.is_member(&device) {
-        return Err(Refusal::AlreadyMember);
-    }
-    let issued = state.invites.get(&key).ok_or(Refusal::UnknownInvite)?;
-    if issued.used >= issued.uses {
-        return Err(Refusal::InviteUsed);
-    }
-    if now_ms > issued.expires_ms {
-        return Err(Refusal::InviteExpired);
-    }
-    if state.members.len() >= MEMBERS_MAX {
-        return Err(Refusal::Full { what: "members", max: MEMBERS_MAX });
-    }
-    Ok((Stream::Charter, Event::MemberAdmitted { device, name, invite: key, proof }))
+/// Devices of a person, present and former.
+fn devices_of(community: &Community, person: &PersonId) -> BTreeSet<DeviceId> {
+    let charter = &community.state().charter;
+    let present = charter.devices.iter().filter(|(_, device)| device.person == *person).map(|(id, _)| *id);
+    let former = charter.former_devices.iter().filter(|(_, other)| *other == person).map(|(id, _)| *id);
+    present.chain(former).collect()
 }

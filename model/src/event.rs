@@ -1,168 +1,99 @@
 //! Everything that can happen in a community, as data.
 //!
-//! The numbers are the format: they are never reused and never change
-//! meaning. An event states a fact its author signs; whether it counts is
-//! decided by [`reduce`](crate::community), not here.
+//! One family of events for each kind of stream. The numbers are the format:
+//! they are never reused and never change meaning; a kind that a later
+//! version adds is kept, passed on and counts for nothing here. An event
+//! states a fact that its author signs; whether it counts is decided by
+//! [`community`](crate::community), not here.
+
+pub mod charter;
+pub mod cluster;
+pub mod dispute;
+pub mod keys;
+pub mod ledger;
+pub mod moderation;
+pub mod private;
+pub mod talk;
 
 use minicbor::{Decode, Encode};
 
-use crate::amount::Amount;
+use crate::board::{BoardContents, BoardEdit};
 use crate::codec::{self, DecodeError};
 use crate::envelope::ENVELOPE_BYTES_MAX;
 use crate::feed::Stream;
-use crate::id::{BlobHash, ChangeHash, ChannelId, DeviceId, InviteKey, JobId};
-use crate::signature::Signature;
-use crate::weights::{LayerRange, ModelManifest};
+use crate::weights::ModelManifest;
 
-/// Most addresses a machine may publish.
-pub const ADDRESSES_MAX: usize = 16;
-/// Longest text form of an address, in bytes.
-pub const ADDRESS_BYTES_MAX: usize = 64;
+pub use charter::CharterEvent;
+pub use cluster::ClusterEvent;
+pub use dispute::DisputeEvent;
+pub use keys::KeyEvent;
+pub use ledger::LedgerEvent;
+pub use moderation::ModerationEvent;
+pub use private::PrivateEvent;
+pub use talk::TalkEvent;
 
 /// One fact, as signed by the device whose feed it is in.
+#[expect(clippy::large_enum_variant, reason = "read one by one, and not kept as they are")]
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Event {
-    /// First event of the founder's charter feed; its envelope's hash is the
-    /// community's id.
+    /// Governance.
     #[n(0)]
-    Founded {
-        /// Name of the community.
-        #[n(0)]
-        name: String,
-        /// The founding device; must be the feed's own.
-        #[n(1)]
-        founder: DeviceId,
-        /// The founder's name.
-        #[n(2)]
-        founder_name: String,
-        /// Lowest balance a member may reach, zero or negative.
-        #[n(3)]
-        floor: Amount,
-        /// Makes two communities of one name different.
-        #[cbor(n(4), with = "minicbor::bytes")]
-        nonce: [u8; 16],
-    },
-    /// An owner lets whoever holds the invite's secret key join.
+    Charter(#[n(0)] CharterEvent),
+    /// Credits.
     #[n(1)]
-    InviteIssued {
-        /// Public half of the invite key.
-        #[n(0)]
-        key: InviteKey,
-        /// How many devices may join with it.
-        #[n(1)]
-        uses: u32,
-        /// Wall time after which members refuse it, ms since the Unix epoch.
-        /// Judged by the admitting member's clock, never by `reduce`.
-        #[n(2)]
-        expires_ms: i64,
-    },
-    /// A member completed a join on an owner's invite.
+    Ledger(#[n(0)] LedgerEvent),
+    /// What a machine offers and hosts.
     #[n(2)]
-    MemberAdmitted {
-        /// The newcomer.
-        #[n(0)]
-        device: DeviceId,
-        /// The newcomer's name, covered by `proof`.
-        #[n(1)]
-        name: String,
-        /// The invite used.
-        #[n(2)]
-        invite: InviteKey,
-        /// The invite key's signature over community, device and name.
-        #[n(3)]
-        proof: Signature,
-    },
-    /// A channel exists from here on.
+    Cluster(#[n(0)] ClusterEvent),
+    /// What the community shares.
     #[n(3)]
-    ChannelCreated {
-        /// Its id.
-        #[n(0)]
-        channel: ChannelId,
-        /// Its name.
-        #[n(1)]
-        name: String,
-    },
-    /// A message in the channel of its stream.
+    Library(#[n(0)] LibraryEvent),
+    /// Words in a channel or between a few people.
     #[n(4)]
-    MessagePosted {
-        /// What was written.
-        #[n(0)]
-        text: String,
-    },
-    /// What the author's machine offers and where it can be reached. The
-    /// latest of a device replaces its earlier ones.
+    Talk(#[n(0)] TalkEvent),
+    /// Edits of a board.
     #[n(5)]
-    MachineOffered {
-        /// Memory offered for model weights and their caches, bytes.
-        #[n(0)]
-        memory_bytes: u64,
-        /// Measured time of one starter-size layer, in µs per MiB of weights;
-        /// 0 where not measured yet.
-        #[n(1)]
-        micros_per_mib: u32,
-        /// Socket addresses, `ip:port`.
-        #[n(2)]
-        addresses: Vec<String>,
-    },
-    /// The author's machine holds these layers of a model, ready to serve.
-    /// The latest for a model replaces earlier ones.
+    Board(#[n(0)] BoardEvent),
+    /// Epoch keys and their seals; the one family that is never sealed itself.
     #[n(6)]
-    ShardHosted {
-        /// The model's file.
-        #[n(0)]
-        model: BlobHash,
-        /// The layers.
-        #[n(1)]
-        layers: LayerRange,
-    },
-    /// The author's machine no longer serves this model.
+    Keys(#[n(0)] KeyEvent),
+    /// Reports to the moderators.
     #[n(7)]
-    ShardDropped {
-        /// The model's file.
-        #[n(0)]
-        model: BlobHash,
-    },
-    /// A model file is known to the community; the author holds all of it.
+    Moderation(#[n(0)] ModerationEvent),
+    /// One person's own facts, in their private community.
     #[n(8)]
+    Private(#[n(0)] PrivateEvent),
+}
+
+/// Facts about what a community shares.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum LibraryEvent {
+    /// A model file is known to the community; the author holds all of it.
+    #[n(0)]
     ModelAdded {
         /// Where its layers lie.
         #[n(0)]
         manifest: ModelManifest,
     },
-    /// The author sets credit aside for a job, before it runs.
-    #[n(9)]
-    Locked {
-        /// The job.
+}
+
+/// Facts about a board.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum BoardEvent {
+    /// The board starts from these contents: plain for a new one, carried over
+    /// for one that was compacted.
+    #[n(0)]
+    Started {
+        /// What it starts with.
         #[n(0)]
-        job: JobId,
-        /// Who may be paid from the lock.
-        #[n(1)]
-        payee: DeviceId,
-        /// The most that can be paid.
-        #[n(2)]
-        max: Amount,
+        contents: BoardContents,
     },
-    /// A voucher of the lock's payer, posted by payer or payee. The largest
-    /// one is the settlement.
-    #[n(10)]
-    Settled {
-        /// The change that carries the lock.
+    /// Some intents on the board.
+    #[n(1)]
+    Edited {
+        /// What was done, on which heads.
         #[n(0)]
-        lock: ChangeHash,
-        /// The total for the job so far.
-        #[n(1)]
-        amount: Amount,
-        /// The payer's signature over community, lock, payee and amount.
-        #[n(2)]
-        voucher: Signature,
-    },
-    /// The payee asks for no more: the rest of the lock is free again. It
-    /// settles first; vouchers posted later count for nothing.
-    #[n(11)]
-    Closed {
-        /// The change that carries the lock.
-        #[n(0)]
-        lock: ChangeHash,
+        edit: BoardEdit,
     },
 }
 
@@ -177,18 +108,40 @@ impl Event {
 
     /// Whether this kind of event belongs in `stream`; elsewhere it counts for
     /// nothing.
-    pub fn belongs_in(&self, stream: &Stream) -> bool {
-        match self {
-            Self::Founded { .. }
-            | Self::InviteIssued { .. }
-            | Self::MemberAdmitted { .. }
-            | Self::ChannelCreated { .. } => *stream == Stream::Charter,
-            Self::MessagePosted { .. } => matches!(stream, Stream::Channel(_)),
-            Self::MachineOffered { .. } | Self::ShardHosted { .. } | Self::ShardDropped { .. } => {
-                *stream == Stream::Cluster
-            }
-            Self::ModelAdded { .. } => *stream == Stream::Library,
-            Self::Locked { .. } | Self::Settled { .. } | Self::Closed { .. } => *stream == Stream::Ledger,
-        }
+    pub const fn belongs_in(&self, stream: &Stream) -> bool {
+        matches!(
+            (self, stream),
+            (Self::Charter(_), Stream::Charter)
+                | (Self::Ledger(_), Stream::Ledger)
+                | (Self::Cluster(_), Stream::Cluster)
+                | (Self::Library(_), Stream::Library)
+                | (Self::Talk(_), Stream::Channel(_) | Stream::Direct(_))
+                | (Self::Board(_), Stream::Board(_))
+                | (Self::Keys(_), Stream::Keys)
+                | (Self::Moderation(_), Stream::Moderation)
+                | (Self::Private(_), Stream::Private)
+        )
     }
 }
+
+macro_rules! into_event {
+    ($($family:ident($inner:ty)),* $(,)?) => {
+        $(impl From<$inner> for Event {
+            fn from(event: $inner) -> Self {
+                Self::$family(event)
+            }
+        })*
+    };
+}
+
+into_event!(
+    Charter(CharterEvent),
+    Ledger(LedgerEvent),
+    Cluster(ClusterEvent),
+    Library(LibraryEvent),
+    Talk(TalkEvent),
+    Board(BoardEvent),
+    Keys(KeyEvent),
+    Moderation(ModerationEvent),
+    Private(PrivateEvent),
+);

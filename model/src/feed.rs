@@ -9,56 +9,104 @@
 
 pub mod chunk;
 pub mod document;
+pub mod equivocation;
+pub mod fence;
 pub mod gate;
+pub mod opening;
 
 use std::fmt;
+use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
 use crate::codec;
-use crate::envelope::{Envelope, EnvelopeError};
+use crate::envelope::{Envelope, EnvelopeError, SegmentEnd};
 use crate::event::Event;
-use crate::id::{ChangeHash, ChannelId, CommunityId, DeviceId};
+use crate::event::keys::Audience;
+use crate::id::{BoardId, ChangeHash, ChannelId, CommunityId, DeviceId, DirectId, KeyId};
 use crate::port::Signer;
 use crate::signature::Signature;
 
 pub use gate::{AcceptedRun, Rejection};
 
-/// Most changes one feed may hold.
-pub const FEED_CHANGES_MAX: u64 = 1 << 24;
+/// Changes after which an author starts the next segment.
+pub const SEGMENT_CHANGES: u64 = 4_096;
+/// Age of a segment's first change after which an author starts the next one:
+/// 30 days, in ms.
+pub const SEGMENT_AGE_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
+/// Most changes one segment may hold: room for authors who roll late.
+pub const SEGMENT_CHANGES_MAX: u64 = 2 * SEGMENT_CHANGES;
+/// Most segments one device's stream may have.
+pub const SEGMENTS_MAX: u32 = 1 << 20;
 /// Latest wall time a change may carry (end of the year 9999), ms since the
 /// Unix epoch. For display, and to order messages written apart; bounded so
 /// that it formats.
 pub const TIME_MS_MAX: i64 = 253_402_300_799_999;
 
-/// One of a community's kinds of log.
+/// One of a community's kinds of log. The order is that of sending: what
+/// others need to be understood comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Stream {
-    /// Governance: founding, invites, members, channels.
+    /// Epoch keys and their seals; never sealed itself.
     #[n(0)]
+    Keys,
+    /// Governance: founding, invites, members, channels.
+    #[n(1)]
     Charter,
     /// Locks, vouchers, settlements.
-    #[n(1)]
+    #[n(2)]
     Ledger,
     /// What the author's machines offer and host.
-    #[n(2)]
-    Cluster,
-    /// Shared models (and, later, documents).
     #[n(3)]
-    Library,
-    /// Messages of one channel.
+    Cluster,
+    /// Shared models and documents.
     #[n(4)]
+    Library,
+    /// Reports to the moderators.
+    #[n(5)]
+    Moderation,
+    /// Edits of one board.
+    #[n(6)]
+    Board(#[n(0)] BoardId),
+    /// Messages of one channel.
+    #[n(7)]
     Channel(#[n(0)] ChannelId),
+    /// Messages between a few people.
+    #[n(8)]
+    Direct(#[n(0)] DirectId),
+    /// A person's own facts, in their private community.
+    #[n(9)]
+    Private,
+}
+
+impl Stream {
+    /// Who reads it; `None` for the stream that is not sealed.
+    pub const fn audience(&self) -> Option<Audience> {
+        match self {
+            Self::Keys => None,
+            Self::Charter | Self::Ledger => Some(Audience::Governance),
+            Self::Cluster | Self::Library | Self::Moderation | Self::Board(_) | Self::Private => {
+                Some(Audience::Members)
+            }
+            Self::Channel(channel) => Some(Audience::Channel(*channel)),
+            Self::Direct(direct) => Some(Audience::Direct(*direct)),
+        }
+    }
 }
 
 impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Keys => f.write_str("keys"),
             Self::Charter => f.write_str("charter"),
             Self::Ledger => f.write_str("ledger"),
             Self::Cluster => f.write_str("cluster"),
             Self::Library => f.write_str("library"),
+            Self::Moderation => f.write_str("moderation"),
+            Self::Board(board) => write!(f, "board/{board}"),
             Self::Channel(channel) => write!(f, "channel/{channel}"),
+            Self::Direct(direct) => write!(f, "direct/{direct}"),
+            Self::Private => f.write_str("private"),
         }
     }
 }
@@ -75,7 +123,7 @@ pub struct FeedId {
     /// The kind of log.
     #[n(2)]
     pub stream: Stream,
-    /// Number of the segment; 0 until segments roll.
+    /// Number of the segment, from 0.
     #[n(3)]
     pub segment: u32,
 }
@@ -86,10 +134,16 @@ impl FeedId {
         Self { community, device, stream, segment: 0 }
     }
 
-    /// What the author of the change `hash` signs:
-    /// `("exo/chg/1", community, stream, segment, hash)`.
-    pub fn signed_message(&self, hash: &ChangeHash) -> Vec<u8> {
-        codec::encode(&("exo/chg/1", self.community, self.stream, self.segment, *hash))
+    /// The same device's stream in another segment.
+    pub const fn with_segment(self, segment: u32) -> Self {
+        Self { segment, ..self }
+    }
+
+    /// What the author signs over the change at `position`:
+    /// `("exo/chg/1", community, stream, segment, seq, hash)`. The sequence
+    /// number makes two signatures for one place a proof by themselves.
+    pub fn signed_message(&self, position: &FeedPosition) -> Vec<u8> {
+        codec::encode(&("exo/chg/1", self.community, self.stream, self.segment, position.seq, position.hash))
     }
 }
 
@@ -144,7 +198,7 @@ pub struct Run {
     pub signature: Signature,
 }
 
-/// An event whose change passed the gate.
+/// An event whose change passed the gate and was opened, or could not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedEvent {
     /// The feed it is in; `feed.device` wrote it.
@@ -153,13 +207,18 @@ pub struct VerifiedEvent {
     pub seq: u64,
     /// The hash of its change.
     pub hash: ChangeHash,
+    /// The hash of the change before it on the device's line, across segments;
+    /// zeros for the very first.
+    pub previous: ChangeHash,
     /// Wall time of writing, ms since the Unix epoch: for display, and to order
     /// messages written apart. The state never depends on it.
     pub time_ms: i64,
-    /// BLAKE3 of the payload: what a community's id commits to.
-    pub payload_hash: [u8; 32],
     /// Lamport time; 0 where the envelope cannot be read.
     pub lamport: u64,
+    /// Charter heads it was written under, ascending.
+    pub heads: Arc<[ChangeHash]>,
+    /// Whether the hash of its payload is the community's id.
+    pub founding: bool,
     /// The event, or why it counts for nothing here. It is kept either way.
     pub event: Result<Event, Meaningless>,
 }
@@ -170,6 +229,12 @@ pub enum Meaningless {
     /// Its envelope is not readable.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
+    /// It is sealed with a key that this device does not have (yet).
+    #[error("sealed with key {0}, which this device does not have")]
+    NoKey(KeyId),
+    /// It names no key, or the seal does not open with the key it names.
+    #[error("the seal is damaged")]
+    Seal,
     /// Its event is of no known kind.
     #[error("event: {0}")]
     Event(#[from] codec::DecodeError),
@@ -179,29 +244,10 @@ pub enum Meaningless {
 }
 
 impl VerifiedEvent {
-    /// Order in which events take effect: Lamport time, then hash. It extends
+    /// Order in which words are shown: Lamport time, then hash. It extends
     /// causality, because an author's Lamport time exceeds all it knew.
-    pub fn order(&self) -> (u64, ChangeHash) {
+    pub const fn order(&self) -> (u64, ChangeHash) {
         (self.lamport, self.hash)
-    }
-
-    /// Interprets an authentic change.
-    pub(crate) fn interpret(feed: FeedId, seq: u64, hash: ChangeHash, change: &Change) -> Self {
-        let envelope = Envelope::decode(&change.payload);
-        let lamport = envelope.as_ref().map_or(0, |envelope| envelope.lamport);
-        let event = envelope.map_err(Meaningless::from).and_then(|envelope| {
-            let event = Event::decode(&envelope.event)?;
-            if event.belongs_in(&feed.stream) { Ok(event) } else { Err(Meaningless::WrongStream) }
-        });
-        Self {
-            feed,
-            seq,
-            hash,
-            time_ms: change.time_ms,
-            payload_hash: *blake3::hash(&change.payload).as_bytes(),
-            lamport,
-            event,
-        }
     }
 }
 
@@ -211,6 +257,22 @@ impl VerifiedEvent {
 /// cut never makes the author sign one sequence number twice.
 pub fn author(signer: &dyn Signer, feed: FeedId, position: &FeedPosition, change: Change) -> Run {
     let hash = chunk::change_hash(&feed.device, position, &change);
-    let signature = signer.sign(&feed.signed_message(&hash));
-    Run { feed, first_seq: position.seq + 1, changes: vec![change], signature }
+    let end = FeedPosition { seq: position.seq + 1, hash };
+    let signature = signer.sign(&feed.signed_message(&end));
+    Run { feed, first_seq: end.seq, changes: vec![change], signature }
+}
+
+/// Where an author's next change goes: on in this segment, or into a new one.
+///
+/// `first_time_ms` is the wall time of the segment's first change. A segment
+/// rolls after [`SEGMENT_CHANGES`] changes or [`SEGMENT_AGE_MS`].
+pub fn rolls(position: &FeedPosition, first_time_ms: i64, now_ms: i64) -> bool {
+    position.seq >= SEGMENT_CHANGES
+        || (position.seq > 0 && now_ms.saturating_sub(first_time_ms) >= SEGMENT_AGE_MS)
+}
+
+/// The line from the first change of a later segment back to the one before,
+/// if the payload carries one.
+pub(crate) fn segment_end(payload: &[u8]) -> Option<SegmentEnd> {
+    Envelope::decode(payload).ok()?.previous
 }

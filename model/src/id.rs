@@ -84,6 +84,31 @@ id!(
     DeviceId, 32, "device id"
 );
 id!(
+    /// A person: the ed25519 public key derived from their recovery phrase.
+    PersonId, 32, "person id"
+);
+id!(
+    /// The X25519 public key that keys are sealed to: of a device, or of a
+    /// person's recovery phrase.
+    SealingPublicKey, 32, "sealing key"
+);
+id!(
+    /// An audience's epoch key, named by its hash.
+    KeyId, 16, "key id"
+);
+id!(
+    /// A conversation between a few people of a community.
+    DirectId, 16, "conversation id"
+);
+id!(
+    /// A board: collaborative text and maps.
+    BoardId, 16, "board id"
+);
+id!(
+    /// A thread with a model, in a person's private community.
+    ThreadId, 16, "thread id"
+);
+id!(
     /// An Automerge change: SHA-256 over its chunk without magic and checksum.
     ChangeHash, 32, "change hash"
 );

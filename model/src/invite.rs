@@ -10,8 +10,9 @@ use std::str::FromStr;
 use data_encoding::BASE32_NOPAD;
 use minicbor::{Decode, Encode};
 
+use crate::certificate::DeviceCertificate;
 use crate::codec;
-use crate::event::{ADDRESS_BYTES_MAX, ADDRESSES_MAX};
+use crate::event::cluster::{ADDRESS_BYTES_MAX, ADDRESSES_MAX};
 use crate::id::{CommunityId, DeviceId, InviteKey};
 use crate::port::Signer as _;
 use crate::signature::{self, BadSignature, SecretKey, Signature};
@@ -92,11 +93,11 @@ impl Ticket {
         InviteKey::from_bytes(SecretKey::from_bytes(&self.secret).public_bytes())
     }
 
-    /// Asks for admission of `device` under `name`.
-    pub fn request(&self, device: DeviceId, name: String) -> JoinRequest {
+    /// Asks for admission of the certificate's person under `name`.
+    pub fn request(&self, certificate: DeviceCertificate, name: String) -> JoinRequest {
         let secret = SecretKey::from_bytes(&self.secret);
-        let proof = secret.sign(&proof_message(&self.community, &device, &name));
-        JoinRequest { community: self.community, device, name, invite: self.key(), proof }
+        let proof = secret.sign(&proof_message(&self.community, &certificate, &name));
+        JoinRequest { community: self.community, certificate, name, invite: self.key(), proof }
     }
 }
 
@@ -156,9 +157,10 @@ pub struct JoinRequest {
     /// The community to join.
     #[n(0)]
     pub community: CommunityId,
-    /// The newcomer; must be the connection's authenticated peer.
+    /// The newcomer's first device, signed by their phrase; its device must be
+    /// the connection's authenticated peer.
     #[n(1)]
-    pub device: DeviceId,
+    pub certificate: DeviceCertificate,
     /// The name it wants to be called.
     #[n(2)]
     pub name: String,
@@ -170,27 +172,31 @@ pub struct JoinRequest {
     pub proof: Signature,
 }
 
-/// Checks the proof of a join: the invite key signed this device and name.
+/// Checks the proof of a join: the invite key signed this person, device and
+/// name.
 ///
 /// # Errors
 /// [`BadSignature`].
 pub fn verify_proof(
     community: &CommunityId,
-    device: &DeviceId,
+    certificate: &DeviceCertificate,
     name: &str,
     invite: &InviteKey,
     proof: &Signature,
 ) -> Result<(), BadSignature> {
-    signature::verify_invite(invite, &proof_message(community, device, name), proof)
+    signature::verify_invite(invite, &proof_message(community, certificate, name), proof)
 }
 
-fn proof_message(community: &CommunityId, device: &DeviceId, name: &str) -> Vec<u8> {
-    codec::encode(&("exo/join/1", *community, *device, name))
+fn proof_message(community: &CommunityId, certificate: &DeviceCertificate, name: &str) -> Vec<u8> {
+    codec::encode(&("exo/join/1", *community, certificate.claims.person, certificate.claims.device, name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificate::{DeviceClaims, Enroller};
+    use crate::phrase::RecoveryPhrase;
+    use crate::sealing::SealingKey;
 
     fn ticket() -> Ticket {
         Ticket::new(
@@ -225,22 +231,33 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_proof_covers_community_device_and_name() {
-        let request = ticket().request(DeviceId::from_bytes([2; 32]), "Ben".into());
-        let check = |community: [u8; 32], device: [u8; 32], name: &str| {
-            verify_proof(
-                &CommunityId::from_bytes(community),
-                &DeviceId::from_bytes(device),
-                name,
-                &request.invite,
-                &request.proof,
-            )
+    fn certificate(phrase: u8, device: u8) -> DeviceCertificate {
+        let phrase = RecoveryPhrase::from_entropy(&[phrase; 32]);
+        let key = SecretKey::from_bytes(&[device; 32]);
+        let claims = DeviceClaims {
+            person: phrase.person(),
+            recovery: phrase.recovery_key().public(),
+            device: key.device(),
+            sealing: SealingKey::of_device(&key).public(),
+            name: "machine".into(),
+            serial: 1,
         };
-        assert!(check([3; 32], [2; 32], "Ben").is_ok());
-        assert!(check([4; 32], [2; 32], "Ben").is_err());
-        assert!(check([3; 32], [5; 32], "Ben").is_err());
-        assert!(check([3; 32], [2; 32], "Eve").is_err());
+        let acceptance = claims.accept(Enroller::Phrase, &key);
+        DeviceCertificate::sign_with_phrase(claims, acceptance, &phrase).expect("own phrase")
+    }
+
+    #[test]
+    fn the_proof_covers_community_person_device_and_name() {
+        let request = ticket().request(certificate(1, 2), "Ben".into());
+        let check = |community: [u8; 32], certificate: &DeviceCertificate, name: &str| {
+            let community = CommunityId::from_bytes(community);
+            verify_proof(&community, certificate, name, &request.invite, &request.proof)
+        };
+        assert!(check([3; 32], &certificate(1, 2), "Ben").is_ok());
+        assert!(check([4; 32], &certificate(1, 2), "Ben").is_err());
+        assert!(check([3; 32], &certificate(1, 5), "Ben").is_err());
+        assert!(check([3; 32], &certificate(9, 2), "Ben").is_err());
+        assert!(check([3; 32], &certificate(1, 2), "Eve").is_err());
     }
 
     #[test]

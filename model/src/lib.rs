@@ -12,22 +12,38 @@
 //! Time and randomness are arguments ([`port`]). Maps are ordered.
 
 pub mod amount;
+pub mod board;
+pub mod certificate;
+pub mod charter;
+pub mod cluster;
 pub mod codec;
 pub mod community;
+pub mod conversation;
 pub mod decide;
+pub mod dispute;
 pub mod envelope;
+pub mod epochs;
 pub mod event;
+pub mod export;
 pub mod feed;
 pub mod hash;
 pub mod id;
 pub mod invite;
 pub mod ledger;
+pub mod moderation;
+pub mod phrase;
 pub mod port;
+pub mod private;
+pub mod quota;
+pub mod register;
+pub mod safety_words;
+pub mod sealing;
 pub mod signature;
 pub mod text;
+pub mod trust;
 pub mod weights;
 
 pub use community::{Community, CommunityState};
 pub use event::Event;
 pub use feed::{FeedId, Stream, VerifiedEvent};
-pub use id::{BlobHash, ChangeHash, ChannelId, CommunityId, DeviceId, InviteKey, JobId};
+pub use id::{BlobHash, ChangeHash, ChannelId, CommunityId, DeviceId, InviteKey, JobId, PersonId};

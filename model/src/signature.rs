@@ -9,7 +9,7 @@ use std::fmt;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use minicbor::{Decode, Encode};
 
-use crate::id::{DeviceId, InviteKey};
+use crate::id::{DeviceId, InviteKey, PersonId};
 use crate::port::{Entropy, Signer};
 
 /// A detached ed25519 signature.
@@ -54,6 +54,14 @@ pub fn verify(device: &DeviceId, message: &[u8], signature: &Signature) -> Resul
 /// [`BadSignature`], also where `key` is no point of the curve.
 pub fn verify_invite(key: &InviteKey, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
     verify_key(key.as_bytes(), message, signature)
+}
+
+/// Checks a person's signature over `message`.
+///
+/// # Errors
+/// [`BadSignature`], also where `person` is no point of the curve.
+pub fn verify_person(person: &PersonId, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+    verify_key(person.as_bytes(), message, signature)
 }
 
 fn verify_key(key: &[u8; 32], message: &[u8], signature: &Signature) -> Result<(), BadSignature> {

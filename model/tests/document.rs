@@ -1,16 +1,21 @@
 //! Feeds against Automerge itself: what our encoder says a feed is, Automerge
 //! reads the same, and writes the same when it commits the events itself.
 
+#[path = "support/seeded.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
-mod common;
+mod seeded;
 
 use automerge::transaction::{CommitOptions, Transactable as _};
 use automerge::{ActorId, Automerge, ROOT, ReadDoc as _};
-use common::{Rng, change};
 use exo_model::envelope::ENVELOPE_BYTES_MAX;
 use exo_model::feed::document::{audit, encode_file};
 use exo_model::feed::{Change, FeedPosition, TIME_MS_MAX, chunk};
-use exo_model::{CommunityId, DeviceId, FeedId, Stream};
+use exo_model::{ChangeHash, CommunityId, DeviceId, FeedId, Stream};
+use seeded::Rng;
+
+fn change(time_ms: i64, payload: &[u8]) -> Change {
+    Change { time_ms, payload: payload.to_vec() }
+}
 
 fn random_feed(rng: &mut Rng) -> FeedId {
     let device: [u8; 32] = rng.bytes(32).try_into().expect("32 bytes");
@@ -20,9 +25,9 @@ fn random_feed(rng: &mut Rng) -> FeedId {
 /// Times and lengths lean to where LEB128 grows a byte.
 fn random_change(rng: &mut Rng) -> Change {
     let time_ms = match rng.below(3) {
-        0 => rng.next() as i64 & 0x1_ffff,
-        1 => (1_i64 << rng.below(47)) - i64::from(rng.byte() & 1),
-        _ => rng.next() as i64 & 0x7fff_ffff_ffff,
+        0 => (rng.next() & 0x1_ffff).cast_signed(),
+        1 => (1_i64 << rng.below(47)) - i64::from(rng.one_in(2)),
+        _ => (rng.next() & 0x7fff_ffff_ffff).cast_signed(),
     };
     let len = match rng.below(12) {
         0 => 120 + rng.below(16),
@@ -112,17 +117,13 @@ fn a11_a_cut_file_is_a_shorter_feed_or_unreadable_never_another() {
 #[test]
 fn the_hash_depends_on_every_input_of_the_chain() {
     let device = DeviceId::from_bytes([1; 32]);
-    let at = FeedPosition { seq: 5, hash: exo_model::ChangeHash::from_bytes([2; 32]) };
+    let at = FeedPosition { seq: 5, hash: ChangeHash::from_bytes([2; 32]) };
     let base = change(1_000, b"payload");
     let hash = chunk::change_hash(&device, &at, &base);
     let others = [
         chunk::change_hash(&DeviceId::from_bytes([3; 32]), &at, &base),
         chunk::change_hash(&device, &FeedPosition { seq: 6, ..at }, &base),
-        chunk::change_hash(
-            &device,
-            &FeedPosition { hash: exo_model::ChangeHash::from_bytes([4; 32]), ..at },
-            &base,
-        ),
+        chunk::change_hash(&device, &FeedPosition { hash: ChangeHash::from_bytes([4; 32]), ..at }, &base),
         chunk::change_hash(&device, &at, &change(1_001, b"payload")),
         chunk::change_hash(&device, &at, &change(1_000, b"paylobd")),
     ];

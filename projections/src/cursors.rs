@@ -1,14 +1,18 @@
 //! How far each feed was taken into the views.
 //!
 //! Cursors change in the transaction of the rows they speak of. After a crash
-//! between event store and views they tell what to hand in again.
+//! between event store and views they tell what to hand in again. What was
+//! sealed with a key that this device lacked is handed in again too, as the
+//! key may be here by then.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use exo_model::feed::Meaningless;
+use exo_model::id::{BoardId, DirectId};
 use exo_model::{ChannelId, CommunityId, DeviceId, FeedId, Stream, VerifiedEvent};
-use rusqlite::types::{FromSqlError, Type};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::types::{FromSqlError, Type, ValueRef};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::error::ViewsError;
 use crate::query::unsigned;
@@ -22,31 +26,69 @@ pub(crate) struct Cursors {
     touched: BTreeMap<FeedId, Cursor>,
 }
 
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Place {
+    /// The last event taken.
+    seq: u64,
+    /// The first event taken that may have been sealed, if there is one.
+    sealed: Option<u64>,
+}
+
 struct Cursor {
-    stored: u64,
-    reached: u64,
+    stored: Place,
+    now: Place,
+}
+
+/// What an event is to these views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It was taken before.
+    Old,
+    /// It was taken before, but may say more now.
+    Again,
+    /// It continues its feed.
+    New,
+}
+
+impl Place {
+    /// Moves over an event, which must not lie beyond the next one.
+    fn take(&mut self, seq: u64, is_sealed: bool) -> News {
+        let news = match self.sealed {
+            _ if seq > self.seq => News::New,
+            Some(sealed) if seq >= sealed => News::Again,
+            _ => return News::Old,
+        };
+        self.seq = self.seq.max(seq);
+        if is_sealed {
+            self.sealed = self.sealed.or(Some(seq));
+        } else if self.sealed == Some(seq) {
+            // Those after it are told again one by one.
+            self.sealed = (seq < self.seq).then_some(seq + 1);
+        }
+        news
+    }
+
+    /// The last event before which there is nothing to hand in again.
+    fn settled(&self) -> u64 {
+        self.sealed.map_or(self.seq, |sealed| sealed.saturating_sub(1).min(self.seq))
+    }
 }
 
 impl Cursors {
-    /// Moves the cursor of the event's feed over it. `false` where it was
-    /// applied before.
-    pub(crate) fn advance(&mut self, db: &Connection, event: &VerifiedEvent) -> Result<bool, ViewsError> {
+    /// Moves the cursor of the event's feed over it.
+    pub(crate) fn advance(&mut self, db: &Connection, event: &VerifiedEvent) -> Result<News, ViewsError> {
         let cursor = match self.touched.entry(event.feed) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let stored = read(db, &event.feed)?;
-                entry.insert(Cursor { stored, reached: stored })
+                entry.insert(Cursor { stored, now: stored })
             }
         };
-        if event.seq <= cursor.reached {
-            return Ok(false);
-        }
-        let from_seq = cursor.reached + 1;
-        if event.seq != from_seq {
+        let from_seq = cursor.now.seq + 1;
+        if event.seq > from_seq {
             return Err(ViewsError::Gap { feed: event.feed, from_seq, met_seq: event.seq });
         }
-        cursor.reached = event.seq;
-        Ok(true)
+        Ok(cursor.now.take(event.seq, matches!(event.event, Err(Meaningless::NoKey(_)))))
     }
 
     /// Writes those that moved.
@@ -54,41 +96,51 @@ impl Cursors {
         let failed = ViewsError::while_doing;
         let mut upsert = db
             .prepare_cached(
-                "INSERT OR REPLACE INTO cursors (device, stream, channel, segment, seq) \
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT OR REPLACE INTO cursors (device, stream, channel, segment, seq, sealed) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )
             .map_err(failed(WRITING))?;
-        for (feed, cursor) in self.touched.iter().filter(|(_, cursor)| cursor.reached > cursor.stored) {
+        for (feed, cursor) in self.touched.iter().filter(|(_, cursor)| cursor.now != cursor.stored) {
             let (kind, channel) = columns(&feed.stream);
-            let seq = i64::try_from(cursor.reached)
-                .map_err(|_| ViewsError::OutOfRange { feed: *feed, seq: cursor.reached })?;
+            let number =
+                |seq: u64| i64::try_from(seq).map_err(|_| ViewsError::OutOfRange { feed: *feed, seq });
+            let (seq, sealed) = (number(cursor.now.seq)?, cursor.now.sealed.map(number).transpose()?);
             upsert
-                .execute(params![feed.device.as_bytes(), kind, channel, feed.segment, seq])
+                .execute(params![feed.device.as_bytes(), kind, channel, feed.segment, seq, sealed])
                 .map_err(failed(WRITING))?;
         }
         Ok(())
     }
 }
 
-fn read(db: &Connection, feed: &FeedId) -> Result<u64, ViewsError> {
+fn read(db: &Connection, feed: &FeedId) -> Result<Place, ViewsError> {
     let (kind, channel) = columns(&feed.stream);
-    let sql = "SELECT seq FROM cursors WHERE device = ?1 AND stream = ?2 AND channel = ?3 AND segment = ?4";
+    let sql = "SELECT seq, sealed FROM cursors \
+         WHERE device = ?1 AND stream = ?2 AND channel = ?3 AND segment = ?4";
     db.prepare_cached(sql)
         .and_then(|mut select| {
             select
-                .query_row(params![feed.device.as_bytes(), kind, channel, feed.segment], |row| {
-                    unsigned(row, 0)
-                })
+                .query_row(params![feed.device.as_bytes(), kind, channel, feed.segment], |row| place(row, 0))
                 .optional()
         })
         .map(Option::unwrap_or_default)
         .map_err(ViewsError::while_doing(READING))
 }
 
-/// All cursors of a file that holds `community`.
+fn place(row: &Row<'_>, index: usize) -> rusqlite::Result<Place> {
+    let sealed = match row.get_ref(index + 1)? {
+        ValueRef::Null => None,
+        _ => Some(unsigned(row, index + 1)?),
+    };
+    Ok(Place { seq: unsigned(row, index)?, sealed })
+}
+
+/// Up to where each feed need not be handed in again, in a file that holds
+/// `community`.
 pub(crate) fn read_all(db: &Connection, community: CommunityId) -> Result<BTreeMap<FeedId, u64>, ViewsError> {
     let rows = || -> rusqlite::Result<_> {
-        let mut select = db.prepare_cached("SELECT device, stream, channel, segment, seq FROM cursors")?;
+        let mut select =
+            db.prepare_cached("SELECT device, stream, channel, segment, seq, sealed FROM cursors")?;
         let rows = select.query_map([], |row| {
             let channel: Vec<u8> = row.get(2)?;
             let feed = FeedId {
@@ -97,14 +149,14 @@ pub(crate) fn read_all(db: &Connection, community: CommunityId) -> Result<BTreeM
                 stream: stream(row.get(1)?, &channel)?,
                 segment: row.get(3)?,
             };
-            Ok((feed, unsigned(row, 4)?))
+            Ok((feed, place(row, 4)?.settled()))
         })?;
         rows.collect()
     };
     rows().map_err(ViewsError::while_doing(READING))
 }
 
-/// A stream as two columns: its kind, and the channel or nothing.
+/// A stream as two columns: its kind, and what it is about, or nothing.
 fn columns(stream: &Stream) -> (i64, &[u8]) {
     match stream {
         Stream::Charter => (0, &[]),
@@ -112,6 +164,11 @@ fn columns(stream: &Stream) -> (i64, &[u8]) {
         Stream::Cluster => (2, &[]),
         Stream::Library => (3, &[]),
         Stream::Channel(channel) => (4, channel.as_bytes()),
+        Stream::Keys => (5, &[]),
+        Stream::Moderation => (6, &[]),
+        Stream::Board(board) => (7, board.as_bytes()),
+        Stream::Direct(direct) => (8, direct.as_bytes()),
+        Stream::Private => (9, &[]),
     }
 }
 
@@ -121,12 +178,26 @@ fn stream(kind: i64, channel: &[u8]) -> rusqlite::Result<Stream> {
         (1, []) => Ok(Stream::Ledger),
         (2, []) => Ok(Stream::Cluster),
         (3, []) => Ok(Stream::Library),
-        (4, channel) => <[u8; ChannelId::LEN]>::try_from(channel)
-            .map(|bytes| Stream::Channel(ChannelId::from_bytes(bytes)))
-            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(2, Type::Blob, Box::new(error))),
+        (5, []) => Ok(Stream::Keys),
+        (6, []) => Ok(Stream::Moderation),
+        (9, []) => Ok(Stream::Private),
+        (4, id) => about(id).map(|id| Stream::Channel(ChannelId::from_bytes(id))),
+        (7, id) => about(id).map(|id| Stream::Board(BoardId::from_bytes(id))),
+        (8, id) => about(id).map(|id| Stream::Direct(DirectId::from_bytes(id))),
         (other, _) => {
             let error = FromSqlError::OutOfRange(other);
             Err(rusqlite::Error::FromSqlConversionFailure(1, Type::Integer, Box::new(error)))
         }
     }
+}
+
+/// Ids of channels, boards and conversations have one length.
+fn about(id: &[u8]) -> rusqlite::Result<[u8; ChannelId::LEN]> {
+    id.try_into().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(
+            2,
+            Type::Blob,
+            Box::<std::array::TryFromSliceError>::new(error),
+        )
+    })
 }

@@ -76,7 +76,16 @@ fn differences<'a, const N: usize>(
 ) -> rusqlite::Result<Differences<'a, N>> {
     debug_assert_eq!(table.columns.len(), N);
     let mut found = Differences { written: Vec::new(), gone: Vec::new() };
-    let mut wanted = wanted.into_iter().peekable();
+    let mut before: Option<Cells<'a, N>> = None;
+    let mut wanted = wanted
+        .into_iter()
+        .inspect(|row| {
+            let ascends =
+                before.is_none_or(|before| order(&before[..table.keys], &row[..table.keys]).is_lt());
+            debug_assert!(ascends, "{}: rows out of order", table.name);
+            before = Some(*row);
+        })
+        .peekable();
     let mut select = db.prepare_cached(&table.select())?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {

@@ -2,14 +2,15 @@
 //!
 //! A [`Reader`] is one read-only connection: cheap, for one thread at a time,
 //! never held up by the writer. It shows what was committed last, and only
-//! what counts: messages of members, in channels that exist.
+//! what counts: messages of people who are or were members, up to the fence
+//! of those who left, in channels that exist.
 
 use std::path::Path;
 
 use exo_model::amount::Amount;
-use exo_model::community::Role;
+use exo_model::charter::Role;
 use exo_model::weights::LayerRange;
-use exo_model::{BlobHash, ChangeHash, ChannelId, CommunityId, DeviceId, JobId};
+use exo_model::{BlobHash, ChangeHash, ChannelId, CommunityId, DeviceId, JobId, PersonId};
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, Params, Row, params};
 
@@ -22,6 +23,26 @@ use crate::schema;
 
 /// Most rows one page holds, whatever was asked for.
 pub const PAGE_ROWS_MAX: usize = 500;
+
+// CROSS JOIN keeps the order of the tables: a page is a range of `messages`,
+// read backwards until it is full.
+const MESSAGES: &str = "SELECT m.device, p.person, p.name, m.segment, m.seq, m.hash, m.lamport, m.time_ms, m.text \
+     FROM messages m CROSS JOIN devices d ON d.device = m.device \
+     CROSS JOIN people p ON p.person = d.person \
+     WHERE m.channel = ?1 AND (m.lamport, m.time_ms, m.hash) < (?2, ?3, ?4) \
+     AND EXISTS (SELECT 1 FROM channels c WHERE c.channel = ?1) \
+     AND (d.fenced = 0 OR EXISTS (SELECT 1 FROM fences f WHERE f.device = m.device \
+     AND f.channel = m.channel AND (m.segment, m.seq) <= (f.segment, f.seq))) \
+     ORDER BY m.lamport DESC, m.time_ms DESC, m.hash DESC LIMIT ?5";
+const MESSAGE_COUNT: &str = "SELECT count(*) FROM messages m CROSS JOIN devices d ON d.device = m.device \
+     CROSS JOIN people p ON p.person = d.person \
+     WHERE m.channel = ?1 AND EXISTS (SELECT 1 FROM channels c WHERE c.channel = ?1) \
+     AND (d.fenced = 0 OR EXISTS (SELECT 1 FROM fences f WHERE f.device = m.device \
+     AND f.channel = m.channel AND (m.segment, m.seq) <= (f.segment, f.seq)))";
+const TRANSACTIONS: &str = "SELECT e.hash, e.lamport, e.time_ms, l.payer, l.payee, l.job, l.max, l.settled, l.closed \
+     FROM lock_events e CROSS JOIN locks l ON l.lock = e.hash \
+     WHERE (e.lamport, e.time_ms, e.hash) < (?1, ?2, ?3) \
+     ORDER BY e.lamport DESC, e.time_ms DESC, e.hash DESC LIMIT ?4";
 
 /// A place in the order of messages or of transactions: a page ends just
 /// before it.
@@ -56,13 +77,15 @@ impl Reader {
     /// # Errors
     /// See [`QueryError`].
     pub fn community(&self) -> Result<Option<CommunityRow>, QueryError> {
-        let rows = self.rows("the community", "SELECT id, name, floor FROM community", [], |row| {
-            Ok(CommunityRow {
-                id: CommunityId::from_bytes(row.get(0)?),
-                name: row.get(1)?,
-                floor: amount(row, 2)?,
-            })
-        })?;
+        let rows =
+            self.rows("the community", "SELECT id, name, floor, balance FROM community", [], |row| {
+                Ok(CommunityRow {
+                    id: CommunityId::from_bytes(row.get(0)?),
+                    name: row.get(1)?,
+                    floor: amount(row, 2)?,
+                    balance: amount(row, 3)?,
+                })
+            })?;
         Ok(rows.into_iter().next())
     }
 
@@ -71,16 +94,23 @@ impl Reader {
     /// # Errors
     /// See [`QueryError`].
     pub fn members(&self) -> Result<Vec<MemberRow>, QueryError> {
-        let sql = "SELECT device, name, role, admitted_by, admitted_ms FROM members ORDER BY name, device";
-        self.rows("members", sql, [], |row| {
-            Ok(MemberRow {
-                device: device(row, 0)?,
+        let sql = "SELECT m.person, m.name, m.about, m.role, m.trust, m.admitted_by, m.admitted_ms, d.device \
+             FROM members m LEFT JOIN devices d ON d.person = m.person AND d.active = 1 \
+             ORDER BY m.name, m.person, d.device";
+        let rows = self.rows("members", sql, [], |row| {
+            let member = MemberRow {
+                person: person(row, 0)?,
                 name: row.get(1)?,
-                role: role(row, 2)?,
-                admitted_by: device(row, 3)?,
-                admitted_ms: row.get(4)?,
-            })
-        })
+                about: row.get(2)?,
+                role: role(row, 3)?,
+                trust: row.get(4)?,
+                admitted_by: person(row, 5)?,
+                admitted_ms: row.get(6)?,
+                devices: Vec::new(),
+            };
+            Ok((member, row.get::<_, Option<[u8; 32]>>(7)?.map(DeviceId::from_bytes)))
+        })?;
+        Ok(grouped(rows, |left, right| left.person == right.person, |member| &mut member.devices))
     }
 
     /// All channels, by name.
@@ -106,26 +136,20 @@ impl Reader {
         limit: usize,
         before: Option<PageCursor>,
     ) -> Result<Vec<MessageRow>, QueryError> {
-        // CROSS JOIN keeps the order of the tables: the page is a range of
-        // `messages`, read backwards until it is full.
-        let sql = "SELECT m.device, a.name, m.segment, m.seq, m.hash, m.lamport, m.time_ms, m.text \
-             FROM messages m CROSS JOIN members a ON a.device = m.device \
-             WHERE m.channel = ?1 AND (m.lamport, m.time_ms, m.hash) < (?2, ?3, ?4) \
-             AND EXISTS (SELECT 1 FROM channels c WHERE c.channel = ?1) \
-             ORDER BY m.lamport DESC, m.time_ms DESC, m.hash DESC LIMIT ?5";
         let (lamport, time_ms, hash) = bounds(before);
         let parameters = params![channel.as_bytes(), lamport, time_ms, hash, rows_max(limit)];
-        let mut page = self.rows("messages", sql, parameters, |row| {
+        let mut page = self.rows("messages", MESSAGES, parameters, |row| {
             Ok(MessageRow {
                 channel: *channel,
                 author: device(row, 0)?,
-                author_name: row.get(1)?,
-                segment: row.get(2)?,
-                seq: unsigned(row, 3)?,
-                hash: ChangeHash::from_bytes(row.get(4)?),
-                lamport: unsigned(row, 5)?,
-                time_ms: row.get(6)?,
-                text: row.get(7)?,
+                person: person(row, 1)?,
+                author_name: row.get(2)?,
+                segment: row.get(3)?,
+                seq: unsigned(row, 4)?,
+                hash: ChangeHash::from_bytes(row.get(5)?),
+                lamport: unsigned(row, 6)?,
+                time_ms: row.get(7)?,
+                text: row.get(8)?,
             })
         })?;
         page.reverse();
@@ -137,10 +161,8 @@ impl Reader {
     /// # Errors
     /// See [`QueryError`].
     pub fn message_count(&self, channel: &ChannelId) -> Result<u64, QueryError> {
-        let sql = "SELECT count(*) FROM messages m CROSS JOIN members a ON a.device = m.device \
-             WHERE m.channel = ?1 AND EXISTS (SELECT 1 FROM channels c WHERE c.channel = ?1)";
         let counts =
-            self.rows("the number of messages", sql, [channel.as_bytes()], |row| unsigned(row, 0))?;
+            self.rows("the number of messages", MESSAGE_COUNT, [channel.as_bytes()], |row| unsigned(row, 0))?;
         Ok(counts.into_iter().sum())
     }
 
@@ -150,9 +172,10 @@ impl Reader {
     /// See [`QueryError`].
     pub fn machines(&self) -> Result<Vec<MachineRow>, QueryError> {
         // One statement, so that both tables are of one moment.
-        let sql = "SELECT m.device, coalesce(a.name, ''), m.memory_bytes, m.micros_per_mib, d.address \
-             FROM machines m LEFT JOIN members a ON a.device = m.device \
-             LEFT JOIN machine_addresses d ON d.device = m.device ORDER BY m.device, d.position";
+        let sql = "SELECT m.device, coalesce(p.name, ''), m.memory_bytes, m.micros_per_mib, a.address \
+             FROM machines m LEFT JOIN devices d ON d.device = m.device \
+             LEFT JOIN people p ON p.person = d.person \
+             LEFT JOIN machine_addresses a ON a.device = m.device ORDER BY m.device, a.position";
         let rows = self.rows("machines", sql, [], |row| {
             let machine = MachineRow {
                 device: device(row, 0)?,
@@ -206,20 +229,24 @@ impl Reader {
         Ok(grouped(rows, |left, right| left.model == right.model, |model| &mut model.holders))
     }
 
-    /// All members' credit, by name.
+    /// The credit of every device, former ones included, by their people's
+    /// names. Together with the [community's own](CommunityRow::balance) they
+    /// sum to zero.
     ///
     /// # Errors
     /// See [`QueryError`].
     pub fn balances(&self) -> Result<Vec<BalanceRow>, QueryError> {
-        let sql = "SELECT b.device, a.name, b.balance, b.held, b.available \
-             FROM members a JOIN balances b ON b.device = a.device ORDER BY a.name, a.device";
+        let sql = "SELECT b.device, p.person, p.name, b.balance, b.held, b.available \
+             FROM balances b JOIN devices d ON d.device = b.device JOIN people p ON p.person = d.person \
+             ORDER BY p.name, p.person, b.device";
         self.rows("balances", sql, [], |row| {
             Ok(BalanceRow {
                 device: device(row, 0)?,
-                name: row.get(1)?,
-                balance: amount(row, 2)?,
-                held: amount(row, 3)?,
-                available: row.get::<_, Option<i64>>(4)?.map(Amount::from_token_mib),
+                person: person(row, 1)?,
+                name: row.get(2)?,
+                balance: amount(row, 3)?,
+                held: amount(row, 4)?,
+                available: row.get::<_, Option<i64>>(5)?.map(Amount::from_token_mib),
             })
         })
     }
@@ -235,25 +262,25 @@ impl Reader {
         limit: usize,
         before: Option<PageCursor>,
     ) -> Result<Vec<TransactionRow>, QueryError> {
-        let sql = "SELECT e.hash, e.lamport, e.time_ms, l.payer, l.payee, l.job, l.max, l.settled, l.closed \
-             FROM lock_events e CROSS JOIN locks l ON l.lock = e.hash \
-             WHERE (e.lamport, e.time_ms, e.hash) < (?1, ?2, ?3) \
-             ORDER BY e.lamport DESC, e.time_ms DESC, e.hash DESC LIMIT ?4";
         let (lamport, time_ms, hash) = bounds(before);
-        let mut page =
-            self.rows("transactions", sql, params![lamport, time_ms, hash, rows_max(limit)], |row| {
+        let mut page = self.rows(
+            "transactions",
+            TRANSACTIONS,
+            params![lamport, time_ms, hash, rows_max(limit)],
+            |row| {
                 Ok(TransactionRow {
                     lock: ChangeHash::from_bytes(row.get(0)?),
                     lamport: unsigned(row, 1)?,
                     time_ms: row.get(2)?,
                     payer: device(row, 3)?,
                     payee: device(row, 4)?,
-                    job: JobId::from_bytes(row.get(5)?),
+                    job: row.get::<_, Option<[u8; JobId::LEN]>>(5)?.map(JobId::from_bytes),
                     max: amount(row, 6)?,
                     settled: amount(row, 7)?,
                     closed: row.get(8)?,
                 })
-            })?;
+            },
+        )?;
         page.reverse();
         Ok(page)
     }
@@ -269,7 +296,7 @@ impl Reader {
         // together again below.
         let sql = "SELECT l.job, l.payer, min(e.time_ms), count(*), sum(l.closed = 0), \
              sum(l.max >> 24), sum(l.max & 16777215), sum(l.settled >> 24), sum(l.settled & 16777215) \
-             FROM lock_events e CROSS JOIN locks l ON l.lock = e.hash GROUP BY l.payer, l.job \
+             FROM lock_events e CROSS JOIN locks l ON l.lock = e.hash WHERE l.job IS NOT NULL GROUP BY l.payer, l.job \
              ORDER BY max(e.lamport) DESC, l.payer, l.job LIMIT ?1";
         self.rows("jobs", sql, [rows_max(limit)], |row| {
             Ok(JobRow {
@@ -341,13 +368,17 @@ fn device(row: &Row<'_>, index: usize) -> rusqlite::Result<DeviceId> {
     row.get(index).map(DeviceId::from_bytes)
 }
 
+fn person(row: &Row<'_>, index: usize) -> rusqlite::Result<PersonId> {
+    row.get(index).map(PersonId::from_bytes)
+}
+
 fn amount(row: &Row<'_>, index: usize) -> rusqlite::Result<Amount> {
     row.get(index).map(Amount::from_token_mib)
 }
 
 fn role(row: &Row<'_>, index: usize) -> rusqlite::Result<Role> {
     let word: String = row.get(index)?;
-    [Role::Owner, Role::Member].into_iter().find(|role| role.as_str() == word).ok_or_else(|| {
+    word.parse().map_err(|_| {
         rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(FromSqlError::InvalidType))
     })
 }
@@ -357,3 +388,6 @@ pub(crate) fn unsigned(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
     let value: i64 = row.get(index)?;
     u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, value))
 }
+
+#[cfg(test)]
+mod tests;

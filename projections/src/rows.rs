@@ -1,9 +1,9 @@
 //! What queries return: plain rows, ids and amounts in the model's types.
 
 use exo_model::amount::Amount;
-use exo_model::community::Role;
+use exo_model::charter::Role;
 use exo_model::weights::LayerRange;
-use exo_model::{BlobHash, ChangeHash, ChannelId, CommunityId, DeviceId, JobId};
+use exo_model::{BlobHash, ChangeHash, ChannelId, CommunityId, DeviceId, JobId, PersonId};
 
 use crate::query::PageCursor;
 
@@ -14,23 +14,32 @@ pub struct CommunityRow {
     pub id: CommunityId,
     /// Its name; empty until the founding event was there.
     pub name: String,
-    /// Lowest balance a member may reach.
+    /// Lowest balance a member may reach whom the community trusts like a
+    /// friend.
     pub floor: Amount,
+    /// What its own account holds: with the balances of all devices, zero.
+    pub balance: Amount,
 }
 
 /// A member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberRow {
-    /// The member's device.
-    pub device: DeviceId,
+    /// The person.
+    pub person: PersonId,
     /// Chosen name.
     pub name: String,
-    /// What it may do.
+    /// A few words about themselves; may be empty.
+    pub about: String,
+    /// What they may do.
     pub role: Role,
-    /// Who let it in; itself for the founder.
-    pub admitted_by: DeviceId,
+    /// How far the community trusts them, as a word.
+    pub trust: String,
+    /// Who let them in; themselves for the founder.
+    pub admitted_by: PersonId,
     /// When, by the admitting device's clock; ms since the Unix epoch.
     pub admitted_ms: i64,
+    /// Their devices, in order.
+    pub devices: Vec<DeviceId>,
 }
 
 /// A channel.
@@ -42,13 +51,15 @@ pub struct ChannelRow {
     pub name: String,
 }
 
-/// A message of a member.
+/// A message of someone who is or was a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRow {
     /// The channel it is in.
     pub channel: ChannelId,
-    /// Who wrote it.
+    /// The device it was written on.
     pub author: DeviceId,
+    /// Whose device that is.
+    pub person: PersonId,
     /// The author's name now.
     pub author_name: String,
     /// Segment of the author's feed it is in.
@@ -121,18 +132,20 @@ pub struct ModelRow {
     pub holders: Vec<DeviceId>,
 }
 
-/// A member's credit.
+/// The credit of one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BalanceRow {
-    /// The member's device.
+    /// The device.
     pub device: DeviceId,
-    /// Its name.
+    /// Whose it is or was.
+    pub person: PersonId,
+    /// That person's name.
     pub name: String,
     /// What settled jobs brought and cost so far.
     pub balance: Amount,
     /// What its open locks hold.
     pub held: Amount,
-    /// What it can still lock; `None` where that overflows.
+    /// What it can still commit; `None` once it takes part no longer.
     pub available: Option<Amount>,
 }
 
@@ -149,8 +162,8 @@ pub struct TransactionRow {
     pub payer: DeviceId,
     /// Who is paid.
     pub payee: DeviceId,
-    /// For which job.
-    pub job: JobId,
+    /// For which job; none for an order or a booking.
+    pub job: Option<JobId>,
     /// The most that can be paid.
     pub max: Amount,
     /// What was paid so far.

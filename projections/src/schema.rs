@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::error::OpenError;
 
 /// The schema version this build writes and reads.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Marks a SQLite file as ours (`ExoV`).
 const APPLICATION_ID: i32 = 0x4578_6f56;
@@ -34,7 +34,7 @@ const STATEMENTS_MAX: usize = 32;
 /// Size the write-ahead log is cut back to after a checkpoint, bytes.
 const WAL_BYTES_MAX: i64 = 4 << 20;
 
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2];
 
 // The community is named once per file; every other row is of it.
 const V1: &str = "
@@ -105,8 +105,50 @@ CREATE TABLE locks (
 ) STRICT, WITHOUT ROWID;
 ";
 
+// People have devices, feeds of those who left end at a fence, the community
+// has an account, and not everything can be read from the start.
+const V2: &str = "
+DROP TABLE cursors;
+CREATE TABLE cursors (
+    device BLOB NOT NULL, stream INTEGER NOT NULL, channel BLOB NOT NULL, segment INTEGER NOT NULL,
+    seq INTEGER NOT NULL, sealed INTEGER,
+    PRIMARY KEY (device, stream, channel, segment)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE community ADD COLUMN balance INTEGER NOT NULL DEFAULT 0;
+
+DROP TABLE members;
+CREATE TABLE members (
+    person BLOB PRIMARY KEY, name TEXT NOT NULL, about TEXT NOT NULL, role TEXT NOT NULL, trust TEXT NOT NULL,
+    admitted_by BLOB NOT NULL, admitted_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE people (
+    person BLOB PRIMARY KEY, name TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE devices (
+    device BLOB PRIMARY KEY, person BLOB NOT NULL, name TEXT NOT NULL, active INTEGER NOT NULL,
+    fenced INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE fences (
+    device BLOB NOT NULL, channel BLOB NOT NULL, segment INTEGER NOT NULL, seq INTEGER NOT NULL,
+    PRIMARY KEY (device, channel)
+) STRICT, WITHOUT ROWID;
+
+DROP TABLE locks;
+CREATE TABLE locks (
+    lock BLOB PRIMARY KEY, payer BLOB NOT NULL, payee BLOB NOT NULL, job BLOB,
+    max INTEGER NOT NULL, settled INTEGER NOT NULL, closed INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+DELETE FROM messages;
+DELETE FROM lock_events;
+";
+
 /// Every table, in the order of its migration.
-pub(crate) const TABLES: [&str; 13] = [
+pub(crate) const TABLES: [&str; 16] = [
     "cursors",
     "messages",
     "lock_events",
@@ -120,6 +162,9 @@ pub(crate) const TABLES: [&str; 13] = [
     "model_holders",
     "balances",
     "locks",
+    "people",
+    "devices",
+    "fences",
 ];
 
 /// Opens or creates the file for the one writer and brings its schema up to

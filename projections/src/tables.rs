@@ -4,19 +4,27 @@
 //! admission that lost a race to one that arrived later) leaves them in the
 //! same transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use exo_model::amount::Amount;
-use exo_model::ledger::Ledger;
-use exo_model::{CommunityState, DeviceId};
+use exo_model::event::ledger::{Account, Purpose};
+use exo_model::trust::TrustLevel;
+use exo_model::{CommunityState, DeviceId, Stream};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef::{self, Blob, Integer, Null};
 
 use crate::merge::{Table, replace};
 
-const COMMUNITY: Table = Table { name: "community", columns: &["id", "name", "floor"], keys: 1 };
-const MEMBERS: Table =
-    Table { name: "members", columns: &["device", "name", "role", "admitted_by", "admitted_ms"], keys: 1 };
+const COMMUNITY: Table = Table { name: "community", columns: &["id", "name", "floor", "balance"], keys: 1 };
+const MEMBERS: Table = Table {
+    name: "members",
+    columns: &["person", "name", "about", "role", "trust", "admitted_by", "admitted_ms"],
+    keys: 1,
+};
+const PEOPLE: Table = Table { name: "people", columns: &["person", "name"], keys: 1 };
+const DEVICES: Table =
+    Table { name: "devices", columns: &["device", "person", "name", "active", "fenced"], keys: 1 };
+const FENCES: Table = Table { name: "fences", columns: &["device", "channel", "segment", "seq"], keys: 2 };
 const CHANNELS: Table = Table { name: "channels", columns: &["channel", "name"], keys: 1 };
 const MACHINES: Table =
     Table { name: "machines", columns: &["device", "memory_bytes", "micros_per_mib"], keys: 1 };
@@ -51,21 +59,59 @@ pub(crate) fn mirror(db: &Connection, state: &CommunityState) -> rusqlite::Resul
 }
 
 fn people(db: &Connection, state: &CommunityState) -> rusqlite::Result<usize> {
-    let floor = state.ledger.floor();
-    let community = [[Blob(state.id.as_bytes()), text(&state.name), amount(floor)]];
-    let members = state.members.iter().map(|(device, member)| {
+    let charter = &state.charter;
+    let floor = charter.settings.as_ref().map_or(Amount::ZERO, |settings| settings.floors.friends);
+    let balance = state.ledger.balance(&Account::Community);
+    let community = [[Blob(state.id.as_bytes()), text(charter.name()), amount(floor), amount(balance)]];
+    let members = charter.members.iter().map(|(person, member)| {
         [
-            Blob(device.as_bytes()),
+            Blob(person.as_bytes()),
             text(&member.name),
+            text(&member.about),
             text(member.role.as_str()),
+            text(trust_word(member.trust)),
             Blob(member.admitted_by.as_bytes()),
             Integer(member.admitted_ms),
         ]
     });
-    let channels = state.channels.iter().map(|(id, channel)| [Blob(id.as_bytes()), text(&channel.name)]);
+    // Who left is still the author of what they wrote.
+    let names: BTreeMap<_, _> = charter
+        .former
+        .iter()
+        .chain(charter.members.iter().map(|(person, member)| (person, &member.name)))
+        .collect();
+    let people = names.iter().map(|(person, name)| [Blob(person.as_bytes()), text(name)]);
+    let channels = charter.channels.iter().map(|(id, channel)| [Blob(id.as_bytes()), text(&channel.name)]);
     Ok(replace(db, &COMMUNITY, community)?
         + replace(db, &MEMBERS, members)?
+        + replace(db, &PEOPLE, people)?
+        + devices(db, state)?
         + replace(db, &CHANNELS, channels)?)
+}
+
+fn devices(db: &Connection, state: &CommunityState) -> rusqlite::Result<usize> {
+    let charter = &state.charter;
+    let fenced = |device: &DeviceId| Integer(charter.fences.contains_key(device).into());
+    let active = charter.devices.iter().map(|(id, device)| {
+        let person = Blob(device.person.as_bytes());
+        (id, [Blob(id.as_bytes()), person, text(&device.name), Integer(1), fenced(id)])
+    });
+    let former = charter.former_devices.iter().map(|(id, person)| {
+        (id, [Blob(id.as_bytes()), Blob(person.as_bytes()), text(""), Integer(0), fenced(id)])
+    });
+    let rows: BTreeMap<_, _> = active.chain(former).collect();
+    let fences = charter.fences.iter().flat_map(|(device, streams)| {
+        streams.iter().filter_map(|(stream, (segment, seq))| match stream {
+            Stream::Channel(channel) => Some([
+                Blob(device.as_bytes()),
+                Blob(channel.as_bytes()),
+                Integer((*segment).into()),
+                Integer(i64::try_from(*seq).unwrap_or(i64::MAX)),
+            ]),
+            _ => None,
+        })
+    });
+    Ok(replace(db, &DEVICES, rows.into_values())? + replace(db, &FENCES, fences)?)
 }
 
 fn machines(db: &Connection, state: &CommunityState) -> rusqlite::Result<usize> {
@@ -115,39 +161,46 @@ fn models(db: &Connection, state: &CommunityState) -> rusqlite::Result<usize> {
 }
 
 fn ledger(db: &Connection, state: &CommunityState) -> rusqlite::Result<usize> {
-    let held = held_by_payer(&state.ledger);
-    let balances = state.members.keys().map(|device| {
-        let balance = state.ledger.balance(device);
-        let held = held.get(device).copied().unwrap_or_default();
-        let available = balance
-            .checked_sub(state.ledger.floor())
-            .and_then(|free| i128::from(free.token_mib()).checked_sub(held))
-            .and_then(|available| i64::try_from(available).ok());
-        let held = i64::try_from(held).unwrap_or(i64::MAX);
-        [Blob(device.as_bytes()), amount(balance), Integer(held), available.map_or(Null, Integer)]
+    // Together in order, whoever is still there.
+    let known: BTreeSet<_> =
+        state.charter.devices.keys().chain(state.charter.former_devices.keys()).collect();
+    let balances = known.into_iter().map(|device| {
+        let available = state.headroom.get(device).map_or(Null, |amount| Integer(amount.token_mib()));
+        [
+            Blob(device.as_bytes()),
+            amount(state.ledger.balance(&Account::Device(*device))),
+            amount(state.ledger.held(device)),
+            available,
+        ]
     });
     let locks = state.ledger.locks().iter().map(|(hash, lock)| {
         [
             Blob(hash.as_bytes()),
             Blob(lock.payer.as_bytes()),
             Blob(lock.payee.as_bytes()),
-            Blob(lock.job.as_bytes()),
+            job(&lock.purpose),
             amount(lock.max),
-            amount(lock.settled),
-            Integer(lock.closed.into()),
+            amount(lock.final_amount()),
+            Integer(lock.closed.is_some().into()),
         ]
     });
     Ok(replace(db, &BALANCES, balances)? + replace(db, &LOCKS, locks)?)
 }
 
-/// What each payer's open locks hold, in token·MiB. One pass over the locks,
-/// where [`Ledger::available`] would take one per member.
-fn held_by_payer(ledger: &Ledger) -> BTreeMap<DeviceId, i128> {
-    let mut held: BTreeMap<DeviceId, i128> = BTreeMap::new();
-    for lock in ledger.locks().values() {
-        *held.entry(lock.payer).or_default() += i128::from(lock.held().token_mib());
+/// The job a lock is for; orders and bookings are for none.
+fn job(purpose: &Purpose) -> ValueRef<'_> {
+    match purpose {
+        Purpose::Job(job) => Blob(job.as_bytes()),
+        Purpose::Order { .. } | Purpose::Booking { .. } => Null,
     }
-    held
+}
+
+const fn trust_word(level: TrustLevel) -> &'static str {
+    match level {
+        TrustLevel::Public => "public",
+        TrustLevel::Known => "known",
+        TrustLevel::Friends => "friends",
+    }
 }
 
 const fn text(text: &str) -> ValueRef<'_> {

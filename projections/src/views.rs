@@ -12,8 +12,9 @@ use std::sync::Arc;
 use exo_model::{CommunityId, CommunityState, FeedId, VerifiedEvent};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
+use crate::cursors::{self, News};
 use crate::error::{OpenError, ViewsError};
-use crate::{content, cursors, schema, tables};
+use crate::{content, schema, tables};
 
 /// What a batch changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,8 +106,10 @@ impl Views {
         held_community(&self.db).map_err(ViewsError::while_doing("reading the community"))
     }
 
-    /// The last sequence number taken of each feed. What the event store has
-    /// beyond it is to be applied; feeds not named start at 1.
+    /// Up to which sequence number each feed was taken. What the event store
+    /// has beyond it is to be applied; feeds not named start at 1. What could
+    /// not be opened for want of a key lies beyond: it is to be applied again
+    /// by whoever has the key.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -120,13 +123,13 @@ impl Views {
     /// Takes events and the state of the community that knows at least them,
     /// in one transaction. Events of one feed must come in the order of their
     /// sequence numbers; feeds may be mixed at will; ones applied before are
-    /// passed over. An empty batch brings the mirrored state up to date.
+    /// passed over, unless they could not be opened then. An empty batch brings the mirrored state up to date.
     ///
     /// # Errors
     /// See [`ViewsError`]; nothing of the batch is kept then.
     pub fn apply(&mut self, batch: &[VerifiedEvent], state: &CommunityState) -> Result<Applied, ViewsError> {
         self.mirrored = None;
-        self.commit(batch, state, true)
+        self.commit(batch, state, Extent { mirror: true, from_start: false })
     }
 
     /// Like [`Views::apply`], without looking at the mirrored tables where the
@@ -141,7 +144,25 @@ impl Views {
         state: &Arc<CommunityState>,
     ) -> Result<Applied, ViewsError> {
         let same = self.mirrored.as_ref().is_some_and(|last| Arc::ptr_eq(last, state));
-        let applied = self.commit(batch, state, !same)?;
+        let applied = self.commit(batch, state, Extent { mirror: !same, from_start: false })?;
+        self.mirrored = Some(Arc::clone(state));
+        Ok(applied)
+    }
+
+    /// Like [`Views::apply_shared`], after everything else was forgotten, in
+    /// the same transaction: who reads meets the rows from before or those
+    /// from after, never none. The batch and those after it tell all events
+    /// from the first.
+    ///
+    /// # Errors
+    /// See [`ViewsError`]; nothing is forgotten then.
+    pub fn apply_from_start(
+        &mut self,
+        batch: &[VerifiedEvent],
+        state: &Arc<CommunityState>,
+    ) -> Result<Applied, ViewsError> {
+        self.mirrored = None;
+        let applied = self.commit(batch, state, Extent { mirror: true, from_start: true })?;
         self.mirrored = Some(Arc::clone(state));
         Ok(applied)
     }
@@ -150,7 +171,7 @@ impl Views {
         &mut self,
         batch: &[VerifiedEvent],
         state: &CommunityState,
-        mirror: bool,
+        extent: Extent,
     ) -> Result<Applied, ViewsError> {
         let failed = ViewsError::while_doing;
         let transaction = self
@@ -158,6 +179,9 @@ impl Views {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(failed("starting a transaction"))?;
         check_community(&transaction, &state.id)?;
+        if extent.from_start {
+            forget(&transaction)?;
+        }
         let mut applied = Applied::default();
         let mut cursors = cursors::Cursors::default();
         for event in batch {
@@ -165,13 +189,14 @@ impl Views {
                 let (found, expected) = (event.feed.community, state.id);
                 return Err(ViewsError::ForeignEvent { found, expected });
             }
-            if cursors.advance(&transaction, event)? {
-                applied.events += 1;
+            let news = cursors.advance(&transaction, event)?;
+            applied.events += usize::from(news == News::New);
+            if news != News::Old {
                 applied.messages += content::record(&transaction, event)?;
             }
         }
         cursors.write(&transaction)?;
-        if mirror {
+        if extent.mirror {
             applied.state_rows =
                 tables::mirror(&transaction, state).map_err(failed("mirroring the state"))?;
         }
@@ -191,15 +216,29 @@ impl Views {
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(failed("starting a transaction"))?;
-        for table in schema::TABLES {
-            transaction.execute(&format!("DELETE FROM {table}"), []).map_err(failed("clearing"))?;
-        }
+        forget(&transaction)?;
         transaction.commit().map_err(failed("committing"))
     }
 
     pub(crate) const fn connection(&self) -> &Connection {
         &self.db
     }
+}
+
+/// What applying a batch extends to.
+#[derive(Clone, Copy)]
+struct Extent {
+    /// Whether the tables that mirror the state are looked at.
+    mirror: bool,
+    /// Whether everything is forgotten first.
+    from_start: bool,
+}
+
+fn forget(db: &Connection) -> Result<(), ViewsError> {
+    for table in schema::TABLES {
+        db.execute(&format!("DELETE FROM {table}"), []).map_err(ViewsError::while_doing("clearing"))?;
+    }
+    Ok(())
 }
 
 fn held_community(db: &Connection) -> rusqlite::Result<Option<CommunityId>> {

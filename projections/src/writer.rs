@@ -55,7 +55,7 @@ pub enum TrySubmitError {
 }
 
 enum Job {
-    Apply { ticket: u64, batch: Vec<VerifiedEvent>, state: Arc<CommunityState> },
+    Apply { ticket: u64, batch: Vec<VerifiedEvent>, state: Arc<CommunityState>, from_start: bool },
     Flush(SyncSender<()>),
 }
 
@@ -97,9 +97,21 @@ impl ViewsWriter {
     /// # Errors
     /// [`WriterGone`].
     pub fn submit(&self, batch: Vec<VerifiedEvent>, state: Arc<CommunityState>) -> Result<u64, WriterGone> {
-        let ticket = self.ticket();
-        self.send(Job::Apply { ticket, batch, state })?;
-        Ok(ticket)
+        self.send_batch(batch, state, false)
+    }
+
+    /// Like [`ViewsWriter::submit`], but takes the place of everything that
+    /// was there ([`Views::apply_from_start`]): the batch and those after it
+    /// tell all events again from the first.
+    ///
+    /// # Errors
+    /// [`WriterGone`].
+    pub fn submit_from_start(
+        &self,
+        batch: Vec<VerifiedEvent>,
+        state: Arc<CommunityState>,
+    ) -> Result<u64, WriterGone> {
+        self.send_batch(batch, state, true)
     }
 
     /// Like [`ViewsWriter::submit`], but hands the batch back instead of
@@ -114,7 +126,7 @@ impl ViewsWriter {
     ) -> Result<u64, TrySubmitError> {
         let ticket = self.ticket();
         let inbox = self.inbox.as_ref().ok_or(WriterGone)?;
-        match inbox.try_send(Job::Apply { ticket, batch, state }) {
+        match inbox.try_send(Job::Apply { ticket, batch, state, from_start: false }) {
             Ok(()) => Ok(ticket),
             Err(TrySendError::Full(Job::Apply { batch, .. })) => Err(TrySubmitError::Full(batch)),
             Err(_) => Err(WriterGone.into()),
@@ -152,6 +164,17 @@ impl ViewsWriter {
         self.next_ticket.fetch_add(1, Ordering::Relaxed)
     }
 
+    fn send_batch(
+        &self,
+        batch: Vec<VerifiedEvent>,
+        state: Arc<CommunityState>,
+        from_start: bool,
+    ) -> Result<u64, WriterGone> {
+        let ticket = self.ticket();
+        self.send(Job::Apply { ticket, batch, state, from_start })?;
+        Ok(ticket)
+    }
+
     fn send(&self, job: Job) -> Result<(), WriterGone> {
         let inbox = self.inbox.as_ref().ok_or(WriterGone)?;
         inbox.send(job).map_err(|_| WriterGone)
@@ -168,8 +191,12 @@ impl Drop for ViewsWriter {
 fn run(mut views: Views, jobs: &Receiver<Job>, mut on_outcome: impl FnMut(Outcome)) {
     for job in jobs {
         match job {
-            Job::Apply { ticket, batch, state } => {
-                let result = views.apply_shared(&batch, &state);
+            Job::Apply { ticket, batch, state, from_start } => {
+                let result = if from_start {
+                    views.apply_from_start(&batch, &state)
+                } else {
+                    views.apply_shared(&batch, &state)
+                };
                 match &result {
                     Ok(applied) => tracing::trace!(ticket, ?applied, "views applied"),
                     Err(error) => tracing::warn!(ticket, %error, "views not applied"),

@@ -241,7 +241,7 @@ fn members_only(replica: Replica) -> EventSender {
         while let Some(event) = events.recv().await {
             if let ProviderMessage::ClientConnected(connected) = event {
                 let member = connected.inner.endpoint_id.is_some_and(|id| {
-                    replica.state().is_member(&exo_model::id::DeviceId::from_bytes(*id.as_bytes()))
+                    replica.state().charter.is_member(&exo_model::id::DeviceId::from_bytes(*id.as_bytes()))
                 });
                 let answer = if member { Ok(()) } else { Err(AbortReason::Permission) };
                 // The connection may be gone; nobody waits for the answer then.

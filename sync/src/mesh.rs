@@ -38,9 +38,9 @@ pub use peers::{PeerPath, PeerStatus};
 pub use stage::{STAGE_FRAME_BYTES_MAX, StageReceiver, StageSender, StageStream};
 
 /// Sync exchanges.
-pub const ALPN_SYNC: &[u8] = b"exo/sync/0";
+pub const ALPN_SYNC: &[u8] = b"exo/sync/1";
 /// Requests to be admitted.
-pub const ALPN_JOIN: &[u8] = b"exo/join/0";
+pub const ALPN_JOIN: &[u8] = b"exo/join/1";
 /// Inference frames between stages.
 pub const ALPN_STAGE: &[u8] = b"exo/stage/0";
 
@@ -212,7 +212,8 @@ impl Mesh {
             .spawn();
         let hints = hints::spawn(inner.clone(), &gossip).await?;
         let supervisor = tokio::spawn(link::supervise(inner.clone()));
-        let mesh = Self { inner, router, tasks: Arc::new(Mutex::new(vec![hints, supervisor])) };
+        let tender = tokio::spawn(link::tend(inner.clone()));
+        let mesh = Self { inner, router, tasks: Arc::new(Mutex::new(vec![hints, supervisor, tender])) };
         Ok((mesh, stages))
     }
 
@@ -275,11 +276,16 @@ impl Mesh {
 
     /// Asks the ticket's contacts, again and again, until one admits this
     /// device; the status can be watched.
-    pub fn join(&self, ticket: &exo_model::invite::Ticket, name: String) -> JoinProgress {
+    pub fn join(
+        &self,
+        ticket: &exo_model::invite::Ticket,
+        certificate: exo_model::certificate::DeviceCertificate,
+        name: String,
+    ) -> JoinProgress {
         for Contact { device, addresses } in &ticket.contacts {
             self.inner.learn(device, addresses);
         }
-        join::spawn(self.inner.clone(), ticket.clone(), name)
+        join::spawn(self.inner.clone(), ticket.clone(), certificate, name)
     }
 
     /// Opens a stream for inference frames to `device`.

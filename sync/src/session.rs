@@ -1,4 +1,4 @@
-//! One exchange of `exo/sync/0`, without I/O.
+//! One exchange of `exo/sync/1`, without I/O.
 //!
 //! Both sides say where their feeds end; each then sends what the other
 //! lacks, charter before the rest, and `Done`. The shell around it moves
@@ -13,7 +13,7 @@ use exo_model::feed::{FeedId, FeedPosition, Run, Stream};
 use exo_model::id::{CommunityId, DeviceId};
 
 /// Version of the frames below.
-pub const WIRE_VERSION: u32 = 0;
+pub const WIRE_VERSION: u32 = 1;
 /// Longest frame in bytes: one run of changes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Bytes of payload a run is cut at, well under [`FRAME_BYTES_MAX`].
@@ -215,21 +215,28 @@ impl SyncSession {
             return Err(Violation::TooMany("feeds"));
         }
         self.greeted = true;
-        let theirs: BTreeMap<FeedId, u64> = heads
+        let theirs: BTreeMap<FeedId, FeedPosition> = heads
             .iter()
             .map(|head| {
                 let feed =
                     FeedId { community, device: head.device, stream: head.stream, segment: head.segment };
-                (feed, head.end.seq)
+                (feed, head.end)
             })
             .collect();
-        // Last first, because it is taken from the end: streams order as
-        // charter < ledger < cluster < library < channels.
+        // Last first, because it is taken from the end: keys before the
+        // charter, that before all that it explains.
         self.to_send = self
             .own
             .iter()
             .filter_map(|(feed, end)| {
-                let after = theirs.get(feed).copied().unwrap_or(0);
+                let theirs = theirs.get(feed).copied().unwrap_or(FeedPosition::START);
+                // The last change again, where it differs: they can prove the
+                // fork then.
+                let after = if theirs.seq == end.seq && theirs.hash != end.hash {
+                    end.seq.saturating_sub(1)
+                } else {
+                    theirs.seq
+                };
                 (after < end.seq).then_some((*feed, after))
             })
             .collect();

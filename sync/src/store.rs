@@ -3,13 +3,15 @@
 //! One row a change, one a feed's end, one a signature: the author's own feed
 //! keeps a signature for every change, a replicated one for the end of every
 //! run received, and runs are only ever cut where a signature is. WAL with
-//! `synchronous=FULL`: what `append` returned from survives a power cut.
+//! `synchronous=FULL` for what one writes oneself: what `append` returned from
+//! survives a power cut.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use exo_model::codec;
+use exo_model::community::FeedEnd;
 use exo_model::feed::gate::RUN_CHANGES_MAX;
 use exo_model::feed::{AcceptedRun, Change, FeedId, FeedPosition, Run, Stream};
 use exo_model::id::{ChangeHash, CommunityId, DeviceId};
@@ -17,7 +19,7 @@ use exo_model::port::ChangeStore;
 use exo_model::signature::Signature;
 
 /// Schema this build writes; kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// Longest encoded stream name.
 const STREAM_BYTES_MAX: usize = 64;
 
@@ -64,6 +66,15 @@ pub enum StoreError {
         /// Its schema.
         found: i64,
     },
+    /// Written before events were sealed.
+    #[error(
+        "{path} was written by a version of Exo-Studio that did not seal events yet; this one does not read \
+         it: choose another data folder and join again"
+    )]
+    Unsealed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A row is not what this program writes.
     #[error("event store is damaged: {0}")]
     Damaged(&'static str),
@@ -73,6 +84,8 @@ pub enum StoreError {
 #[derive(Debug)]
 pub struct Store {
     db: Connection,
+    /// Whether a commit waits for the disk.
+    waits: bool,
 }
 
 impl Store {
@@ -94,9 +107,39 @@ impl Store {
                 ))?;
             }
             SCHEMA_VERSION => {}
+            1 => return Err(StoreError::Unsealed { path: path.to_owned() }),
             found => return Err(StoreError::Newer { path: path.to_owned(), found }),
         }
-        Ok(Self { db })
+        Ok(Self { db, waits: true })
+    }
+
+    /// Where a device's stream ends: its last segment; `None` where there is
+    /// none yet.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn end_of(
+        &self,
+        community: CommunityId,
+        device: DeviceId,
+        stream: Stream,
+    ) -> Result<Option<FeedEnd>, StoreError> {
+        let row = self
+            .db
+            .prepare_cached(
+                "SELECT f.segment, f.seq, f.hash, c.time_ms
+                 FROM feeds f JOIN changes c ON c.feed = f.id AND c.seq = 1
+                 WHERE f.community = ?1 AND f.device = ?2 AND f.stream = ?3
+                 ORDER BY f.segment DESC LIMIT 1",
+            )?
+            .query_row(params![community.as_bytes(), device.as_bytes(), codec::encode(&stream)], |row| {
+                Ok((row.get::<_, u32>(0)?, row.get(1)?, row.get(2)?, row.get::<_, i64>(3)?))
+            })
+            .optional()?;
+        row.map(|(segment, seq, hash, first_time_ms)| {
+            Ok(FeedEnd { segment, at: position(seq, hash)?, first_time_ms })
+        })
+        .transpose()
     }
 
     /// Compares the hashes noted beside the changes of a feed, and where it is
@@ -184,6 +227,71 @@ impl Store {
         row.map(|(seq, signature)| Ok((from_sql(seq)?, Signature::from_bytes(signature)))).transpose()
     }
 
+    /// Appends what a peer sent, without waiting for the disk: a power cut may
+    /// take the last of it along, and then it is fetched again. What one writes
+    /// oneself goes through `append`, which waits, for it and all before it.
+    ///
+    /// # Errors
+    /// When the store fails; nothing is stored then.
+    pub fn append_received(&mut self, run: &AcceptedRun) -> Result<(), StoreError> {
+        self.wait_for_disk(false)?;
+        self.write(run)
+    }
+
+    fn wait_for_disk(&mut self, wait: bool) -> Result<(), StoreError> {
+        if self.waits != wait {
+            self.db.pragma_update(None, "synchronous", if wait { "FULL" } else { "NORMAL" })?;
+            self.waits = wait;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, run: &AcceptedRun) -> Result<(), StoreError> {
+        let feed = run.feed();
+        let known = self.position(feed)?;
+        if run.first_seq() != known.seq + 1 {
+            return Err(StoreError::Damaged("a run was accepted against another position"));
+        }
+        let transaction = self.db.transaction()?;
+        let row: i64 = transaction
+            .prepare_cached(
+                "INSERT INTO feeds (community, device, stream, segment, seq, hash)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash
+                 RETURNING id",
+            )?
+            .query_row(
+                params![
+                    feed.community.as_bytes(),
+                    feed.device.as_bytes(),
+                    codec::encode(&feed.stream),
+                    feed.segment,
+                    to_sql(run.end().seq)?,
+                    run.end().hash.as_bytes()
+                ],
+                |row| row.get(0),
+            )?;
+        {
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO changes (feed, seq, time_ms, hash, payload) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?;
+            for ((seq, change), hash) in (run.first_seq()..).zip(run.changes()).zip(run.hashes()) {
+                insert.execute(params![
+                    row,
+                    to_sql(seq)?,
+                    change.time_ms,
+                    hash.as_bytes(),
+                    change.payload
+                ])?;
+            }
+        }
+        transaction
+            .prepare_cached("INSERT INTO signatures (feed, seq, signature) VALUES (?1, ?2, ?3)")?
+            .execute(params![row, to_sql(run.end().seq)?, run.signature().as_bytes()])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
     /// The first signed place after `after`.
     fn next_signed_place(&self, feed_row: i64, after: u64) -> Result<Option<u64>, StoreError> {
         let seq: Option<i64> = self
@@ -232,49 +340,8 @@ impl ChangeStore for Store {
     }
 
     fn append(&mut self, run: &AcceptedRun) -> Result<(), StoreError> {
-        let feed = run.feed();
-        let known = self.position(feed)?;
-        if run.first_seq() != known.seq + 1 {
-            return Err(StoreError::Damaged("a run was accepted against another position"));
-        }
-        let transaction = self.db.transaction()?;
-        let row: i64 = transaction
-            .prepare_cached(
-                "INSERT INTO feeds (community, device, stream, segment, seq, hash)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash
-                 RETURNING id",
-            )?
-            .query_row(
-                params![
-                    feed.community.as_bytes(),
-                    feed.device.as_bytes(),
-                    codec::encode(&feed.stream),
-                    feed.segment,
-                    to_sql(run.end().seq)?,
-                    run.end().hash.as_bytes()
-                ],
-                |row| row.get(0),
-            )?;
-        {
-            let mut insert = transaction.prepare_cached(
-                "INSERT INTO changes (feed, seq, time_ms, hash, payload) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?;
-            for (change, event) in run.changes().iter().zip(run.events()) {
-                insert.execute(params![
-                    row,
-                    to_sql(event.seq)?,
-                    change.time_ms,
-                    event.hash.as_bytes(),
-                    change.payload
-                ])?;
-            }
-        }
-        transaction
-            .prepare_cached("INSERT INTO signatures (feed, seq, signature) VALUES (?1, ?2, ?3)")?
-            .execute(params![row, to_sql(run.end().seq)?, run.signature().as_bytes()])?;
-        transaction.commit()?;
-        Ok(())
+        self.wait_for_disk(true)?;
+        self.write(run)
     }
 
     fn read_run(&self, feed: &FeedId, after_seq: u64, max_bytes: usize) -> Result<Option<Run>, StoreError> {

@@ -6,22 +6,45 @@ use common::net::*;
 use common::*;
 use exo_model::feed::{FeedId, Run, Stream};
 use exo_sync::mesh::{ALPN_JOIN, ALPN_SYNC, JoinStatus};
-use exo_sync::replica::{Ingested, Replica, ReplicaConfig, ReplicaError};
+use exo_sync::replica::{Ingested, Replica, ReplicaError};
 use exo_sync::wire;
-use std::sync::Arc;
 
+/// Who copies the founding event into a feed of their own founds nothing, and
+/// fills nobody's disk.
 #[tokio::test]
 async fn a_copied_founding_is_no_founding() {
     let home = Home::found(1);
     let charter = FeedId::new(home.community, home.device(), Stream::Charter);
     let founding = home.replica.read_run(charter, 0).await.expect("r").expect("t");
-    for (feed, seed) in [(FeedId { device: device(3), ..charter }, 3), (FeedId { segment: 7, ..charter }, 1)]
-    {
-        let copied = Author::new(seed).run(feed, vec![founding.changes[0].clone()]);
+    let copy = |seed: u8, segment| {
+        let feed = FeedId { device: device(seed), segment, ..charter };
+        Author::new(seed).run(feed, vec![founding.changes[0].clone()])
+    };
+    home.admit(2).await;
+    for reads in [true, false] {
         let newcomer = Home::empty(2, home.community);
-        let got = newcomer.replica.ingest(copied).await;
-        assert!(!matches!(got, Ok(Ingested::Stored(_))));
+        if reads {
+            newcomer.take_governance(&home).await;
+        }
+        let other_segment = newcomer.replica.ingest(copy(1, 7)).await;
+        assert!(!matches!(other_segment, Ok(Ingested::Stored(_))));
+        let mut stored = 0;
+        for seed in 3..100 {
+            let got = newcomer.replica.ingest(copy(seed, 0)).await.expect("authentic");
+            stored += usize::from(got != Ingested::Deferred);
+        }
+        assert!(stored <= 16, "{stored} feeds of nobody");
+        assert!(newcomer.state().charter.members.is_empty(), "nobody is in by a copy");
     }
+    // Whoever can read the charter takes no copy at all.
+    let member = home.befriend(40).await;
+    assert_eq!(member.replica.ingest(copy(3, 0)).await.expect("authentic"), Ingested::Deferred);
+    // A copy that came first does not keep the founder out.
+    let newcomer = Home::empty(2, home.community);
+    newcomer.take_governance(&home).await;
+    newcomer.replica.ingest(copy(3, 0)).await.expect("authentic");
+    newcomer.pull(&home).await;
+    assert_eq!(newcomer.state().hash(), home.state().hash());
 }
 
 #[tokio::test]
@@ -51,11 +74,7 @@ async fn damaged_ends_and_hashes_are_noticed_on_opening() {
         let db = rusqlite::Connection::open(&path).expect("db");
         db.execute(damage, []).expect("ok");
         drop(db);
-        let clock = Home::found(9).clock;
-        let opened = Replica::open(
-            ReplicaConfig { path, community, signer: Arc::new(key(1)), clock, view_cursors: vec![] },
-            |_| {},
-        );
+        let opened = Replica::open(config(1, community, path, 0), |_| {});
         assert!(opened.is_err(), "{damage}");
     }
 }
@@ -64,24 +83,21 @@ async fn damaged_ends_and_hashes_are_noticed_on_opening() {
 #[tokio::test]
 async fn n9_a_peer_that_never_reads_does_not_hold_its_link() {
     let victim = Node::start(Home::found(1), 0).await;
-    victim.home.admit(66).await;
     let mallory = raw_endpoint(66, &[ALPN_SYNC], 64).await;
     // Mallory says where it is, so that the victim dials it.
     let addr = mallory.bound_sockets()[0].to_string();
     let community = victim.home.community;
-    let mut author = Author::new(66);
-    let ev = exo_model::Event::MachineOffered { memory_bytes: 0, micros_per_mib: 0, addresses: vec![addr] };
-    let change = exo_model::feed::Change {
-        time_ms: NOW,
-        payload: exo_model::envelope::Envelope::new(50, &ev).encode(),
-    };
-    let cluster = FeedId::new(community, device(66), Stream::Cluster);
-    victim.home.replica.ingest(author.run(cluster, vec![change])).await.expect("ok");
-    // feeds at the victim: charter(1), cluster(66); two more of 66.
-    for n in 0..2u8 {
-        let f = FeedId::new(community, device(66), [Stream::Ledger, Stream::Library][n as usize]);
-        victim.home.replica.ingest(author.messages(f, 0, 1)).await.expect("ok");
-    }
+    let mut insider = victim.home.member_in_memory(66).await;
+    insider.act(exo_model::decide::Intent::OfferMachine {
+        memory_bytes: 0,
+        micros_per_mib: 0,
+        addresses: vec![addr],
+    });
+    victim.home.hear(&insider, Stream::Cluster).await;
+    // Feeds at the victim: keys(1), charter(1), cluster(66); one more of 66.
+    let library = FeedId::new(community, device(66), Stream::Library);
+    victim.home.replica.ingest(Author::new(66).messages(library, 0, 1)).await.expect("ok");
+    assert_eq!(victim.home.replica.positions().await.expect("positions").len(), 4);
     let mut dials = 0;
     for _ in 0..3 {
         let dialled = async {
@@ -118,11 +134,11 @@ async fn m7_an_admission_that_leads_nowhere_is_asked_again() {
     };
     let ticket = owner.home.invite(1, NOW + 1000, vec![liar, owner.contact()]).await;
     let newcomer = Node::newcomer(2, owner.home.community).await;
-    let join = newcomer.mesh.join(&ticket, "Ben".into());
+    let join = newcomer.mesh.join(&ticket, certificate(2), "Ben".into());
     let connection = raw.accept().await.expect("i").accept().expect("a").await.expect("c");
     let (mut send, mut recv) = connection.accept_bi().await.expect("bi");
     let _request = wire::read_bytes(&mut recv, 4096).await.expect("req");
-    wire::write_bytes(&mut send, &[0x82, 0x00, 0x80], 4096).await.expect("admitted");
+    wire::write_bytes(&mut send, &[0x82, 0x00, 0x81, 0x80], 4096).await.expect("admitted, with no keys");
     let _ = send.finish();
     connection.closed().await;
     raw.close().await;

@@ -12,7 +12,7 @@ use exo_model::id::{ChannelId, CommunityId};
 use exo_model::port::Signer as _;
 use exo_sync::replica::{Ingested, ReplicaError};
 
-use common::{Author, Home, NOW, Rng, device, key, message};
+use common::{Author, Home, NOW, Rng, certificate, device, key, message, posting, rejection};
 
 /// A founder, device 1, and the outside author of member 2's message feed.
 async fn with_author() -> (Home, FeedId, Author) {
@@ -22,18 +22,11 @@ async fn with_author() -> (Home, FeedId, Author) {
     (home, feed, Author::new(2))
 }
 
-fn rejection(result: Result<Ingested, ReplicaError>) -> Rejection {
-    match result {
-        Err(ReplicaError::Rejected(rejection)) => rejection,
-        other => panic!("not rejected: {other:?}"),
-    }
-}
-
 #[tokio::test]
 async fn records_are_kept_and_refusals_leave_nothing() {
     let home = Home::found(1);
     let before = home.replica.snapshot();
-    let unknown = Intent::Post { channel: ChannelId::from_bytes([99; 16]), text: "hello".into() };
+    let unknown = posting(ChannelId::from_bytes([99; 16]), "hello");
     let refused = home.replica.record(unknown).await;
     assert!(matches!(refused, Err(ReplicaError::Refused(Refusal::UnknownChannel))), "{refused:?}");
     assert_eq!(home.digest(), before.digest);
@@ -42,12 +35,13 @@ async fn records_are_kept_and_refusals_leave_nothing() {
     let snapshot = home.replica.snapshot();
     assert_eq!(snapshot.change_count, before.change_count + 2);
     assert_ne!(snapshot.digest, before.digest);
-    assert_eq!(home.replica.audit().await.expect("Automerge agrees"), 2);
+    assert_eq!(home.replica.audit().await.expect("Automerge agrees"), 3, "keys, charter, channel");
     let stranger = Home::empty(5, home.community);
+    stranger.take_governance(&home).await;
     stranger.pull(&home).await;
     let refused = stranger.replica.record(Intent::DropShard { model: exo_model::hash::blake3(b"") }).await;
     assert!(matches!(refused, Err(ReplicaError::Refused(Refusal::NotAMember))), "{refused:?}");
-    assert_eq!(stranger.digest(), home.digest());
+    assert_eq!(stranger.state().hash(), home.state().hash(), "it knows who is in, and is not");
 }
 
 #[tokio::test]
@@ -66,9 +60,7 @@ async fn runs_that_repeat_or_overlap_add_only_what_is_new() {
     ahead.messages(feed, 0, 12);
     let gap = rejection(home.replica.ingest(ahead.messages(feed, 12, 1)).await);
     assert_eq!(gap, Rejection::OutOfPlace { first_seq: 13, known_seq: 11 }, "A7: a gap");
-    let seen: Vec<u64> =
-        home.seen.lock().expect("no panic").iter().filter(|e| e.feed == feed).map(|e| e.seq).collect();
-    assert_eq!(seen, (1..=11).collect::<Vec<_>>());
+    assert_eq!(home.seqs(&feed), (1..=11).collect::<Vec<_>>());
     home.replica.audit().await.expect("one chain");
 }
 
@@ -76,7 +68,7 @@ async fn runs_that_repeat_or_overlap_add_only_what_is_new() {
 async fn a1_a_fork_is_refused_and_the_first_stays() {
     let (home, feed, mut author) = with_author().await;
     home.replica.ingest(author.messages(feed, 0, 3)).await.expect("new");
-    let before = home.digest();
+    let before = home.end_of(&feed).await;
     let fork = |common: usize, own: usize| {
         let mut author = Author::new(2);
         let mut changes: Vec<Change> =
@@ -84,10 +76,10 @@ async fn a1_a_fork_is_refused_and_the_first_stays() {
         changes.extend((0..own).map(|n| message(200 + n as u64, "another story")));
         author.run(feed, changes)
     };
-    for (common, own, seq) in [(2, 1, 3), (0, 1, 1), (0, 3, 3), (0, 2, 2), (2, 4, 3), (1, 5, 3)] {
+    for (common, own, seq) in [(2, 1, 3), (0, 1, 1), (0, 3, 1), (0, 2, 1), (2, 4, 3), (1, 5, 2)] {
         let refused = rejection(home.replica.ingest(fork(common, own)).await);
         assert_eq!(refused, Rejection::Fork { seq }, "{common} in common, {own} of its own");
-        assert_eq!(home.digest(), before);
+        assert_eq!(home.end_of(&feed).await, before);
     }
     // A fork's continuation alone hangs on a change that is not here.
     let mut other = Author::new(2);
@@ -139,8 +131,8 @@ async fn a8_a9_impossible_changes_are_refused_though_signed() {
         rejection(home.replica.ingest(author.clone().run(feed, Vec::new())).await),
         Rejection::Count(0)
     );
-    let many = vec![Change { time_ms: 0, payload: payload.clone() }; 4_097];
-    assert_eq!(rejection(home.replica.ingest(author.clone().run(feed, many)).await), Rejection::Count(4_097));
+    let many = vec![Change { time_ms: 0, payload: payload.clone() }; 8_193];
+    assert_eq!(rejection(home.replica.ingest(author.clone().run(feed, many)).await), Rejection::Count(8_193));
     let mut zero = author.clone().run(feed, vec![Change { time_ms: 0, payload }]);
     zero.first_seq = 0;
     rejection(home.replica.ingest(zero).await);
@@ -151,26 +143,19 @@ async fn a8_a9_impossible_changes_are_refused_though_signed() {
 #[tokio::test]
 async fn meaningless_events_are_kept_and_passed_on() {
     let (home, feed, mut author) = with_author().await;
-    let unknown = Envelope { version: 200, lamport: 5, event: vec![0xff] }.encode();
+    let unknown =
+        Envelope { version: 200, lamport: 5, body: vec![0xff], heads: None, key: None, previous: None };
     let changes = vec![
         Change { time_ms: 0, payload: vec![0xff; 100] },
-        Change { time_ms: 0, payload: unknown },
-        message(9, "readable"),
+        Change { time_ms: 0, payload: unknown.encode() },
+        message(9, "sealed with no key"),
     ];
     assert_eq!(home.replica.ingest(author.run(feed, changes)).await.expect("authentic"), Ingested::Stored(3));
-    let other = Home::empty(3, home.community);
-    other.pull(&home).await;
+    let other = home.befriend(3).await;
     assert_eq!(other.digest(), home.digest());
     assert_eq!(other.state().hash(), home.state().hash());
-    let readable: Vec<bool> = other
-        .seen
-        .lock()
-        .expect("no panic")
-        .iter()
-        .filter(|e| e.feed == feed)
-        .map(|e| e.event.is_ok())
-        .collect();
-    assert_eq!(readable, [false, false, true]);
+    assert_eq!(other.seqs(&feed), [1, 2, 3]);
+    assert!(other.events().iter().filter(|event| event.feed == feed).all(|event| event.event.is_err()));
     other.replica.audit().await.expect("one chain");
 }
 
@@ -205,24 +190,36 @@ async fn a12_strangers_wait_until_they_are_members() {
     assert_eq!(home.replica.ingest(early).await.expect("a member's"), Ingested::Stored(3));
 }
 
+/// Two replicas that founded nothing take one thing only: the change that the
+/// community is named by.
 #[tokio::test]
 async fn the_founding_comes_first_and_only_the_founder_can_bring_it() {
     let home = Home::found(1);
     home.post("hello").await;
-    let charter = FeedId::new(home.community, home.device(), Stream::Charter);
-    let founding = home.replica.read_run(charter, 0).await.expect("readable").expect("there");
-    let messages = home.replica.read_run(home.messages_of(home.device()), 0).await.expect("readable");
-    let newcomer = Home::empty(2, home.community);
-    let early = newcomer.replica.ingest(messages.clone().expect("there")).await;
-    assert_eq!(early.expect("put off"), Ingested::Deferred);
+    home.admit(2).await;
+    let feed = |stream| FeedId::new(home.community, home.device(), stream);
+    let read = async |feed| home.replica.read_run(feed, 0).await.expect("readable").expect("there");
+    let charter = feed(Stream::Charter);
+    let (founding, keys) = (read(charter).await, read(feed(Stream::Keys)).await);
+    let messages = read(home.messages_of(home.device())).await;
     // Somebody else's founding, relabelled to this community.
     let other = Author::new(3).run(FeedId { device: device(3), ..charter }, vec![message(1, "I found this")]);
-    assert_eq!(newcomer.replica.ingest(other).await.expect("put off"), Ingested::Deferred);
-    assert_eq!(newcomer.replica.snapshot().change_count, 0);
-    assert_eq!(newcomer.replica.ingest(founding).await.expect("founds"), Ingested::Stored(2));
-    let late = newcomer.replica.ingest(messages.expect("there")).await;
-    assert_eq!(late.expect("known now"), Ingested::Stored(1));
-    assert_eq!((newcomer.digest(), newcomer.state().hash()), (home.digest(), home.state().hash()));
+    for newcomer in [Home::empty(2, home.community), Home::empty(9, home.community)] {
+        for early in [&messages, &keys, &other] {
+            assert_eq!(newcomer.replica.ingest(early.clone()).await.expect("put off"), Ingested::Deferred);
+        }
+        assert_eq!(newcomer.replica.snapshot().change_count, 0);
+        let stored = newcomer.replica.ingest(founding.clone()).await.expect("founds");
+        assert_eq!(stored, Ingested::Stored(founding.changes.len()));
+        let late = newcomer.replica.ingest(messages.clone()).await.expect("nobody is known yet");
+        assert_eq!(late, Ingested::Deferred);
+        newcomer.take_governance(&home).await;
+        assert_eq!(newcomer.state().hash(), home.state().hash(), "now it can be read");
+        newcomer.pull(&home).await;
+        let is_member = newcomer.seed == 2;
+        assert_eq!(newcomer.digest() == home.digest(), is_member, "words are for members");
+        assert_eq!(newcomer.texts().len(), usize::from(is_member));
+    }
 }
 
 #[tokio::test]
@@ -232,16 +229,18 @@ async fn m7_an_invite_answered_by_two_devices_admits_the_same_one_everywhere() {
         owner.admit(2).await;
         let ticket = owner.invite(1, NOW + 1_000, Vec::new()).await;
         let second = Home::empty(2, owner.community);
+        second.take_governance(&owner).await;
         second.pull(&owner).await;
         for (home, newcomer) in [(&owner, 30 + seed), (&second, 40 + seed)] {
-            let request = ticket.request(device(newcomer), format!("Member {newcomer}"));
+            let request = ticket.request(certificate(newcomer), format!("Member {newcomer}"));
             home.replica.record(Intent::Admit(request)).await.expect("not known to be used");
         }
         owner.pull(&second).await;
         second.pull(&owner).await;
         let (a, b) = (owner.state(), second.state());
         assert_eq!((a.hash(), owner.digest()), (b.hash(), second.digest()));
-        assert_ne!(a.is_member(&device(30 + seed)), a.is_member(&device(40 + seed)), "exactly one got in");
+        let got_in = |seed| a.charter.is_member(&device(seed));
+        assert_ne!(got_in(30 + seed), got_in(40 + seed), "exactly one got in");
         let reopened = second.reopen().await;
         assert_eq!(reopened.state().hash(), a.hash());
     }
@@ -260,12 +259,12 @@ async fn observers_get_every_event_exactly_once_across_reopenings() {
             home.replica.ingest(Author::new(2).messages(feed, 0, written)).await.expect("known");
         }
         let (seed, community, folder) = (home.seed, home.community, home.folder.clone());
-        told.extend(home.seen.lock().expect("no panic").iter().map(|event| (event.feed, event.seq)));
+        told.extend(home.events().iter().map(|event| (event.feed, event.seq)));
         let mut cursors = std::collections::BTreeMap::new();
         cursors.extend(told.iter().copied());
         home.close().await;
         home = Home::open(seed, community, folder, cursors.into_iter().collect());
-        assert!(home.seen.lock().expect("no panic").is_empty(), "told twice");
+        assert!(home.events().is_empty(), "told twice");
     }
     let stored = home.replica.snapshot().change_count;
     assert_eq!(told.len() as u64, stored);
@@ -273,9 +272,10 @@ async fn observers_get_every_event_exactly_once_across_reopenings() {
     // Views that lost their last rows are given exactly those again.
     let (seed, community, folder) = (home.seed, home.community, home.folder.clone());
     home.close().await;
-    let behind = Home::open(seed, community, folder, vec![(feed, 7)]);
-    let again: Vec<_> = behind.seen.lock().expect("no panic").iter().map(|e| (e.feed, e.seq)).collect();
-    let expected: Vec<_> = told.iter().filter(|(id, seq)| *id != feed || *seq > 7).collect();
+    let keys = FeedId::new(community, device(1), Stream::Keys);
+    let behind = Home::open(seed, community, folder, vec![(keys, u64::MAX), (feed, 7)]);
+    let again: Vec<_> = behind.events().iter().map(|event| (event.feed, event.seq)).collect();
+    let expected: Vec<_> = told.iter().filter(|(id, seq)| *id != keys && (*id != feed || *seq > 7)).collect();
     assert_eq!(again.iter().collect::<BTreeSet<_>>(), expected.iter().copied().collect());
     assert_eq!(again.len(), expected.len());
 }
@@ -287,9 +287,7 @@ async fn records_from_many_tasks_at_once_make_one_chain() {
     let tasks: Vec<_> = (0..150)
         .map(|n| {
             let replica = home.replica.clone();
-            tokio::spawn(async move {
-                replica.record(Intent::Post { channel, text: format!("from task {n}") }).await
-            })
+            tokio::spawn(async move { replica.record(posting(channel, &format!("from task {n}"))).await })
         })
         .collect();
     let mut hashes = BTreeSet::new();
@@ -297,11 +295,9 @@ async fn records_from_many_tasks_at_once_make_one_chain() {
         hashes.insert(task.await.expect("no panic").expect("recorded"));
     }
     assert_eq!(hashes.len(), 150);
-    assert_eq!(home.replica.audit().await.expect("one chain"), 2);
+    assert_eq!(home.replica.audit().await.expect("one chain"), 3);
     let feed = home.messages_of(home.device());
-    let seqs: Vec<u64> =
-        home.seen.lock().expect("no panic").iter().filter(|e| e.feed == feed).map(|e| e.seq).collect();
-    assert_eq!(seqs, (1..=150).collect::<Vec<_>>());
+    assert_eq!(home.seqs(&feed), (1..=150).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -311,7 +307,7 @@ async fn p2_what_was_recorded_before_closing_is_there_afterwards() {
     let tasks: Vec<_> = (0..30)
         .map(|n| {
             let replica = home.replica.clone();
-            tokio::spawn(async move { replica.record(Intent::Post { channel, text: format!("{n}") }).await })
+            tokio::spawn(async move { replica.record(posting(channel, &n.to_string())).await })
         })
         .collect();
     home.post("first").await;
@@ -324,12 +320,12 @@ async fn p2_what_was_recorded_before_closing_is_there_afterwards() {
             Err(error) => assert!(matches!(error, ReplicaError::Closed), "{error}"),
         }
     }
-    let late = home.replica.record(Intent::Post { channel, text: "late".into() }).await;
+    let late = home.replica.record(posting(channel, "late")).await;
     assert!(matches!(late, Err(ReplicaError::Closed)), "{late:?}");
     let (seed, community, folder) = (home.seed, home.community, home.folder.clone());
     home.thread.join().expect("the thread ends well");
     let again = Home::open(seed, community, folder, Vec::new());
-    let stored: BTreeSet<_> = again.seen.lock().expect("no panic").iter().map(|event| event.hash).collect();
+    let stored: BTreeSet<_> = again.events().iter().map(|event| event.hash).collect();
     assert!(recorded.is_subset(&stored), "answered, but not stored");
     again.post("and goes on").await;
     again.replica.audit().await.expect("one chain");
@@ -341,6 +337,7 @@ async fn random_orders_of_arrival_give_one_state() {
     for seed in 2..6 {
         source.admit(seed).await;
     }
+    source.admit(9).await;
     let mut runs = Vec::new();
     for seed in 2..6 {
         let (feed, mut author) = (source.messages_of(device(seed)), Author::new(seed));
@@ -354,6 +351,7 @@ async fn random_orders_of_arrival_give_one_state() {
     for seed in 0..6 {
         let mut rng = Rng(seed);
         let home = Home::empty(9, source.community);
+        home.take_governance(&source).await;
         let mut order = runs.clone();
         for last in (1..order.len()).rev() {
             order.swap(last, rng.below(last + 1));

@@ -21,6 +21,7 @@ const ELSEWHERE: CommunityId = CommunityId::from_bytes([2; 32]);
 
 fn feed(n: u8) -> FeedId {
     let stream = match n % 4 {
+        0 if n == 8 => Stream::Keys,
         0 => Stream::Charter,
         1 => Stream::Ledger,
         2 => Stream::Cluster,
@@ -200,7 +201,7 @@ fn n3_every_interleaving_of_a_small_exchange_ends_with_the_union() {
 }
 
 #[test]
-fn the_charter_travels_first() {
+fn keys_travel_first_then_the_charter_then_the_rest() {
     let feeds: Vec<_> = (0..12).map(|n| (feed(n), FeedPosition { seq: 1, ..FeedPosition::START })).collect();
     let mut session = SyncSession::new(Side::Responder, GARDEN, feeds);
     let mut effects = session.handle(hello(WIRE_VERSION, GARDEN, Vec::new())).expect("honest");
@@ -211,6 +212,7 @@ fn the_charter_travels_first() {
     }
     assert_eq!(streams.len(), 12);
     assert!(streams.is_sorted(), "{streams:?}");
+    assert_eq!(streams[..3], [Stream::Keys, Stream::Charter, Stream::Charter]);
 }
 
 #[test]
@@ -305,7 +307,9 @@ fn n2_false_heads_cost_at_most_a_useless_send() {
     let own = [(feed(0), FeedPosition { seq: 5, ..FeedPosition::START })];
     for (heads, after) in [
         (vec![head(feed(0), u64::MAX)], None),
-        (vec![head(feed(0), 5)], None),
+        (vec![FeedHead { end: own[0].1, ..head(feed(0), 5) }], None),
+        // Another change at the same place: sent, so that they see the fork.
+        (vec![head(feed(0), 5)], Some(4)),
         (vec![head(feed(0), 9), head(feed(0), 2)], Some(2)),
         (vec![head(feed(1), 3)], Some(0)),
     ] {

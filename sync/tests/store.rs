@@ -7,13 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use exo_model::feed::gate::{RUN_CHANGES_MAX, admit};
-use exo_model::feed::{FeedId, FeedPosition, Run, Stream};
+use exo_model::feed::{FeedId, FeedPosition, Rejection, Run, Stream};
 use exo_model::id::{ChannelId, CommunityId};
 use exo_model::port::{ChangeStore as _, Signer as _};
-use exo_sync::replica::{Replica, ReplicaConfig, ReplicaError};
+use exo_sync::replica::{Replica, ReplicaError};
 use exo_sync::store::{Store, StoreError};
 
-use common::{Author, Home, Rng, device, key, message};
+use common::{Author, Home, Rng, config, device, key, message};
 
 fn feed(community: u8, stream: Stream) -> FeedId {
     FeedId::new(CommunityId::from_bytes([community; 32]), device(1), stream)
@@ -39,15 +39,7 @@ fn read_through(store: &Store, feed: &FeedId, max_bytes: usize) -> (FeedPosition
 }
 
 fn open_replica(path: &Path, community: CommunityId) -> Result<(), ReplicaError> {
-    let clock = Home::found(9).clock;
-    let config = ReplicaConfig {
-        path: path.to_owned(),
-        community,
-        signer: Arc::new(key(1)),
-        clock,
-        view_cursors: Vec::new(),
-    };
-    Replica::open(config, |_| {}).map(|_| ())
+    Replica::open(config(1, community, path.to_owned(), 0), |_| {}).map(|_| ())
 }
 
 #[test]
@@ -129,17 +121,21 @@ fn limits_of_bytes_and_count_cut_between_signatures() {
     let bytes: usize = run.changes.iter().map(|change| change.payload.len()).sum();
     assert_eq!((run.first_seq, bytes <= 500 && run.changes.len() > 1), (4, true));
 
-    append(&mut store, author.messages(big, 0, RUN_CHANGES_MAX));
-    append(&mut store, author.messages(big, RUN_CHANGES_MAX, 7));
+    // A whole segment in two runs; no run may be longer, and no segment.
+    const FIRST: usize = RUN_CHANGES_MAX - 7;
+    append(&mut store, author.messages(big, 0, FIRST));
+    append(&mut store, author.messages(big, FIRST, 7));
     let lens = |after, max_bytes| {
         let run = store.read_run(&big, after, max_bytes).expect("readable").expect("more");
         run.changes.len()
     };
     assert_eq!(lens(0, usize::MAX), RUN_CHANGES_MAX);
-    assert_eq!(lens(0, 1), RUN_CHANGES_MAX);
-    assert_eq!(lens(7, usize::MAX), RUN_CHANGES_MAX, "both runs, cut by count");
-    assert_eq!(lens(6, usize::MAX), RUN_CHANGES_MAX - 6);
-    assert_eq!(lens(RUN_CHANGES_MAX as u64, 1), 7);
+    assert_eq!(lens(0, 1), FIRST);
+    assert_eq!(lens(7, usize::MAX), FIRST, "both runs");
+    assert_eq!(lens(7, 1), FIRST - 7);
+    assert_eq!(lens(FIRST as u64, 1), 7);
+    let full = store.position(&big).expect("readable");
+    assert_eq!(admit(author.messages(big, RUN_CHANGES_MAX, 1), &full), Err(Rejection::Count(1)));
 }
 
 #[test]
@@ -162,7 +158,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store.db");
     drop(Store::open(&path).expect("opens"));
-    for found in [2_i64, 77, -1] {
+    for found in [3_i64, 77, -1] {
         let db = rusqlite::Connection::open(&path).expect("a database");
         db.pragma_update(None, "user_version", found).expect("a newer program");
         drop(db);
@@ -172,6 +168,27 @@ fn a_newer_schema_is_refused_and_left_alone() {
         let kept: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("a number");
         assert_eq!(kept, found);
     }
+}
+
+/// Written before events were sealed: nothing of it is read, nothing lost.
+#[tokio::test]
+async fn a_store_from_before_sealing_is_refused_and_left_alone() {
+    let (_folder, path, community) = closed_store().await;
+    let db = rusqlite::Connection::open(&path).expect("a database");
+    db.pragma_update(None, "user_version", 1).expect("an older program");
+    drop(db);
+    for _ in 0..2 {
+        let refused = Store::open(&path).expect_err("too old");
+        assert!(matches!(&refused, StoreError::Unsealed { path: said } if *said == path), "{refused}");
+        assert!(refused.to_string().contains("join again"), "it says what to do");
+        let refused = open_replica(&path, community);
+        assert!(matches!(refused, Err(ReplicaError::Store(StoreError::Unsealed { .. }))), "{refused:?}");
+    }
+    let db = rusqlite::Connection::open(&path).expect("a database");
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("a number");
+    let changes: i64 = db.query_row("SELECT count(*) FROM changes", [], |row| row.get(0)).expect("a number");
+    assert_eq!(version, 1);
+    assert!(changes > 5, "all is there");
 }
 
 #[test]
@@ -242,7 +259,8 @@ async fn damaged_rows_are_noticed_when_the_replica_opens() {
         "DELETE FROM signatures",
         "UPDATE feeds SET seq = seq + 1",
         "UPDATE feeds SET seq = -1",
-        "UPDATE feeds SET stream = x'ff'",
+        "UPDATE feeds SET stream = x'ff' WHERE id = 1",
+        "UPDATE feeds SET stream = x'820380' WHERE id = 3",
         "UPDATE feeds SET stream = x'8100' WHERE stream = (SELECT max(stream) FROM feeds)",
         "UPDATE feeds SET device = zeroblob(32)",
         "UPDATE feeds SET segment = segment + 1",
@@ -267,10 +285,17 @@ async fn damaged_rows_are_noticed_when_the_replica_opens() {
 async fn flipped_bytes_in_the_file_are_noticed_when_the_replica_opens() {
     let (folder, path, community) = closed_store().await;
     let bytes = std::fs::read(&path).expect("a file");
-    let needle = b"tamper with me";
-    let places: Vec<usize> =
-        (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
-    assert!(places.len() >= 5, "the messages are in the file");
+    let is_at = |needle: &[u8]| bytes.windows(needle.len()).position(|window| window == needle);
+    assert_eq!(is_at(b"tamper with me"), None, "what was said is sealed");
+    // What was stored, then: some bytes of every payload.
+    let store = Store::open(&path).expect("opens");
+    let mut places = Vec::new();
+    for (feed, _) in store.feeds(community).expect("readable") {
+        let run = store.read_run(&feed, 0, usize::MAX).expect("readable").expect("there");
+        places.extend(run.changes.iter().filter_map(|change| is_at(&change.payload[..40])));
+    }
+    drop(store);
+    assert!(places.len() >= 9, "the messages are in the file");
     for (n, at) in places.into_iter().enumerate() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x20;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use exo_ui::{
     AskState, AskView, Banner, Connection, Intent, Joining, MESSAGES_PAGE, MESSAGES_SHOWN_MAX, Onboarding,
-    Screen, View, testing,
+    Role, Screen, View, testing,
 };
 use i_slint_backend_testing::{AccessibleRole, ElementHandle, ElementQuery, mock_elapsed_time};
 use slint::ComponentHandle;
@@ -29,6 +29,7 @@ fn the_window_from_first_run_to_an_answer() {
     long_history(&bench);
     asking(&bench);
     inviting(&bench);
+    recovery_phrase(&bench);
     banner_and_about(&bench);
     everything_pressable_has_a_name(&bench);
     fast_updates_are_merged(bench);
@@ -86,6 +87,21 @@ fn joining(bench: &Bench) {
 fn rail_and_status(bench: &Bench) {
     bench.show(community());
     assert!(bench.has("Ben, member, online"));
+    let roles = [
+        (Role::Owner, "owner"),
+        (Role::Admin, "admin"),
+        (Role::Moderator, "moderator"),
+        (Role::Member, "member"),
+        (Role::Guest, "guest"),
+        (Role::Keeper, "keeper"),
+    ];
+    for (role, word) in roles {
+        let mut view = community();
+        view.members[0].role = role;
+        bench.show(view);
+        assert!(bench.has(&format!("Ben, {word}, online")), "{word}");
+    }
+    bench.show(community());
     assert!(bench.has("bens-pc, direct · 12 ms, layers 0–2 of Exo Starter, 1.5 GiB offered"));
     assert!(bench.has("You are Ana. 1.171 WU"));
     assert!(bench.has("connected to 1 of 2 peers"));
@@ -219,6 +235,35 @@ fn inviting(bench: &Bench) {
     bench.key(Key::Escape);
     assert_eq!(bench.taken(), [Intent::CloseInvite]);
     assert!(!bench.has("Invite: exo1ticket"));
+}
+
+/// The words stay within reach until the person has them; then they go.
+fn recovery_phrase(bench: &Bench) {
+    let words: Vec<String> = (1..=24).map(|number| format!("word{number}")).collect();
+    let reminder = "Should this device be lost, 24 words get you back in. Only this device has them so far.";
+    let shown = format!("Recovery phrase: {}", words.join(" "));
+    bench.show(community());
+    assert!(!bench.has(reminder), "nothing to remind of");
+
+    let view = View { recovery_words: words, ..community() };
+    bench.show(view.clone());
+    assert!(bench.has(reminder));
+    assert!(!bench.has(&shown), "not for everyone who passes by");
+    bench.press("Write them down…");
+    assert!(bench.has(&shown));
+    bench.press("Copy the words");
+    assert!(bench.has("Copied. Paste them into a password manager, not into a message."));
+    bench.key(Key::Escape);
+    assert_eq!(bench.taken(), [], "looking is not having");
+    bench.show(view);
+    assert!(bench.has(reminder) && !bench.has(&shown));
+
+    bench.press("Write them down…");
+    bench.press("I have written them down");
+    assert_eq!(bench.taken(), [Intent::ForgetPhrase]);
+    assert!(!bench.has(&shown));
+    bench.show(community());
+    assert!(!bench.has(reminder));
 }
 
 fn banner_and_about(bench: &Bench) {

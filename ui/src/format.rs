@@ -88,11 +88,15 @@ pub(crate) fn layers(layers: &HostedLayers) -> String {
     }
 }
 
-/// `owner`, `member`.
+/// `owner`, `member` and so on.
 pub(crate) fn role(role: Role) -> &'static str {
     match role {
         Role::Owner => "owner",
+        Role::Admin => "admin",
+        Role::Moderator => "moderator",
         Role::Member => "member",
+        Role::Guest => "guest",
+        Role::Keeper => "keeper",
     }
 }
 

@@ -38,6 +38,9 @@ pub enum Intent {
     CreateInvite,
     /// The invite dialog was closed: [`View::ticket`](crate::View::ticket) can go.
     CloseInvite,
+    /// The recovery phrase is on paper: this device can forget it, and
+    /// [`View::recovery_words`](crate::View::recovery_words) can go.
+    ForgetPhrase,
     /// The banner was read.
     DismissBanner,
     /// The window was closed; [`Window::run`](crate::Window::run) is about to return.

@@ -39,6 +39,7 @@ pub(crate) struct Presenter {
     members: Rc<VecModel<ui::Member>>,
     peers: Rc<VecModel<ui::Peer>>,
     messages: Rc<VecModel<ui::Message>>,
+    recovery_words: Rc<VecModel<SharedString>>,
     view: RefCell<View>,
     /// How many of the newest messages are on screen.
     page: Cell<usize>,
@@ -54,6 +55,7 @@ impl Presenter {
             members: Rc::default(),
             peers: Rc::default(),
             messages: Rc::default(),
+            recovery_words: Rc::default(),
             view: RefCell::default(),
             page: Cell::new(MESSAGES_PAGE),
             applied: Cell::new(0),
@@ -63,6 +65,7 @@ impl Presenter {
         cluster.set_peers(ModelRc::from(presenter.peers.clone()));
         let channel = component.global::<ui::Channel>();
         channel.set_messages(ModelRc::from(presenter.messages.clone()));
+        component.global::<ui::Recovery>().set_words(ModelRc::from(presenter.recovery_words.clone()));
 
         let rules = component.global::<ui::Rules>();
         rules.set_message_chars_max(saturating_int(MESSAGE_CHARS_MAX));
@@ -85,6 +88,10 @@ impl Presenter {
         cluster.set_member_count(format::members(view.members.len()).into());
         reconcile(&self.members, view.members.iter().map(member).collect(), |a, b| a.id == b.id);
         reconcile(&self.peers, view.peers.iter().map(peer).collect(), |a, b| a.id == b.id);
+
+        let words = view.recovery_words.iter().map(|word| shared(word)).collect();
+        reconcile(&self.recovery_words, words, |a, b| a == b);
+        component.global::<ui::Recovery>().set_phrase(view.recovery_words.join(" ").into());
 
         // Messages cost the most and change the least while an answer streams.
         let messages_changed = {
@@ -230,7 +237,7 @@ fn member(row: &MemberRow) -> ui::Member {
         // Most are members; only what is special is worth a word.
         Role::Member if row.me => "you",
         Role::Member => "",
-        Role::Owner => format::role(row.role),
+        _ => format::role(row.role),
     };
     let presence = if row.online { "online" } else { "offline" };
     ui::Member {
@@ -295,4 +302,20 @@ fn cut(text: &str, chars_max: usize) -> SharedString {
 
 fn saturating_int(value: usize) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_special_roles_are_worth_a_word() {
+        let badge = |role, me| member(&MemberRow { role, me, ..MemberRow::default() }).role;
+        let special = [Role::Owner, Role::Admin, Role::Moderator, Role::Guest, Role::Keeper];
+        for role in special {
+            assert_eq!(badge(role, false), format::role(role));
+            assert_eq!(badge(role, true), format::role(role));
+        }
+        assert_eq!((badge(Role::Member, false).as_str(), badge(Role::Member, true).as_str()), ("", "you"));
+    }
 }

@@ -33,6 +33,9 @@ pub struct View {
     pub banner: Option<Banner>,
     /// The invite that was made last, for the invite dialog.
     pub ticket: Option<String>,
+    /// The words of the recovery phrase, as long as this device has them: the
+    /// person is asked to write them down. Empty afterwards.
+    pub recovery_words: Vec<String>,
     /// What the About page says.
     pub about: About,
 }
@@ -105,9 +108,17 @@ pub struct Me {
 pub enum Role {
     /// May do everything.
     Owner,
+    /// Runs the community day by day.
+    Admin,
+    /// Keeps the peace.
+    Moderator,
     /// May talk, share and ask.
     #[default]
     Member,
+    /// May talk where guests may.
+    Guest,
+    /// Carries what it cannot read.
+    Keeper,
 }
 
 /// One member in the rail.

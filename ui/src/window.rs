@@ -290,6 +290,8 @@ fn connect<F: FnMut(Intent) + 'static>(component: &ui::AppWindow, sink: &Sink<F>
     let to = sink.clone();
     intents.on_close_invite(move || to.send(Intent::CloseInvite));
     let to = sink.clone();
+    intents.on_forget_phrase(move || to.send(Intent::ForgetPhrase));
+    let to = sink.clone();
     intents.on_dismiss_banner(move || to.send(Intent::DismissBanner));
 }
 

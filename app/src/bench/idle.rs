@@ -47,7 +47,7 @@ pub(super) fn run(full: bool, print: &mut dyn FnMut(&Figure)) -> anyhow::Result<
 }
 
 fn figure(name: &'static str, value: f64, unit: &'static str, target: Option<f64>) -> Figure {
-    Figure { name, value, unit, target }
+    Figure { name: name.into(), value, unit, target }
 }
 
 struct Idle {

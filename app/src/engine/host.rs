@@ -11,9 +11,11 @@ use exo_inference::llama::Stage;
 use exo_inference::plan::stage_memory_bytes;
 use exo_inference::source::WeightSource as _;
 use exo_inference::starter::STARTER_GGUF;
-use exo_model::community::{CommunityState, Model};
+use exo_model::cluster::Model;
+use exo_model::community::CommunityState;
 use exo_model::decide::Intent;
 use exo_model::id::{BlobHash, ChangeHash, DeviceId, JobId};
+use exo_model::ledger::LockState;
 use exo_model::weights::{ByteRange, LayerRange, ModelManifest};
 use exo_sync::blobs::aligned_len;
 use exo_sync::mesh::{Mesh, PeerPath};
@@ -165,14 +167,12 @@ impl StageHost {
         let in_use: BTreeSet<ChangeHash> =
             self.lock_sessions().values().filter_map(|running| running.lock).collect();
         let state = self.replica.state();
-        let open = state
-            .ledger
-            .locks()
-            .iter()
-            .filter(|(hash, lock)| lock.payee == me && !lock.closed && !in_use.contains(hash));
+        let open = state.ledger.locks().iter().filter(|(hash, lock)| {
+            lock.payee == me && lock.state() == LockState::Open && !in_use.contains(hash)
+        });
         let open: BTreeSet<ChangeHash> = open.map(|(hash, _)| *hash).collect();
         for lock in open.intersection(before) {
-            if let Err(error) = self.replica.record(Intent::Close { lock: *lock }).await {
+            if let Err(error) = self.replica.record(Intent::Close { lock: *lock, voucher: None }).await {
                 tracing::warn!(%error, "a forgotten lock could not be closed");
             }
         }

@@ -17,8 +17,9 @@ use exo_inference::session::{
 };
 use exo_model::amount::Amount;
 use exo_model::decide::Intent;
+use exo_model::event::ledger::Purpose;
 use exo_model::id::{ChangeHash, DeviceId};
-use exo_model::ledger::Voucher;
+use exo_model::ledger::{LockState, Voucher};
 use exo_sync::mesh::StageStream;
 use tokio::sync::{mpsc, watch};
 
@@ -133,7 +134,7 @@ async fn connect_next(
     (requester, job): JobKey,
     to_requester: mpsc::Sender<FromProvider>,
 ) -> Result<mpsc::Sender<Vec<u8>>, EngineError> {
-    let name = host.replica.state().name_of(&device);
+    let name = host.replica.state().charter.name_of(&device);
     let lost = |reason: String| EngineError::Provider { device, name: name.clone(), reason };
     let StageStream { mut sender, receiver, .. } =
         host.mesh.open_stage(device).await.map_err(|error| lost(error.to_string()))?;
@@ -293,7 +294,11 @@ async fn accept(host: &StageHost, terms: &Terms, payer: DeviceId) -> Result<Chan
     let Some(lock) = state.ledger.locks().get(&hash) else {
         return refuse("the lock for it did not arrive, or does not count");
     };
-    if lock.payer != payer || lock.payee != me || lock.job != terms.job || lock.closed {
+    if lock.payer != payer
+        || lock.payee != me
+        || lock.purpose != Purpose::Job(terms.job)
+        || lock.state() != LockState::Open
+    {
         return refuse("the lock named is not for this job");
     }
     Ok(hash)
@@ -349,7 +354,7 @@ impl Till {
         voucher
             .verify(&state.id, &self.payer, &me)
             .map_err(|_| "the voucher is not signed by the payer".to_owned())?;
-        state.ledger.check_voucher(&state.id, &me, &voucher).map_err(|error| error.to_string())?;
+        state.ledger.check_voucher(&me, &voucher).map_err(|error| error.to_string())?;
         if self.best.is_none_or(|best| best.amount < voucher.amount) {
             self.best = Some(voucher);
         }
@@ -361,15 +366,10 @@ impl Till {
     /// beyond it is remembered.
     async fn settle(self, computed: u64) {
         self.host.note_unpaid(self.payer, computed.saturating_sub(self.paid_positions));
-        if let Some(voucher) = self.best.filter(|voucher| voucher.amount > Amount::ZERO)
-            && let Err(error) = self.host.replica.record(Intent::Settle(voucher)).await
-        {
+        let voucher = self.best.filter(|voucher| voucher.amount > Amount::ZERO);
+        if let Err(error) = self.host.replica.record(Intent::Close { lock: self.lock, voucher }).await {
             // The lock stays open, so that it can still be settled by hand.
-            tracing::error!(%error, "a voucher could not be posted");
-            return;
-        }
-        if let Err(error) = self.host.replica.record(Intent::Close { lock: self.lock }).await {
-            tracing::warn!(%error, "a lock could not be closed");
+            tracing::error!(%error, "a lock could not be settled");
         }
     }
 }

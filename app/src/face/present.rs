@@ -1,7 +1,7 @@
 //! From a node's facts to view data. The only mapping between the two.
 
 use chrono::{DateTime, Local};
-use exo_model::community::Role;
+use exo_model::charter::Role;
 use exo_model::weights::LayerRange;
 use exo_projections::query::PAGE_ROWS_MAX;
 use exo_projections::rows::{MemberRow, MessageRow};
@@ -104,6 +104,7 @@ pub(super) async fn view(
         return view;
     }
     view.screen = Screen::Main;
+    view.recovery_words.clone_from(&session.recovery_words);
     facts.refresh(membership).await;
     fill(&mut view, membership, session, facts);
     view
@@ -139,18 +140,24 @@ fn fill(view: &mut View, membership: &Membership, session: &Session, facts: &Fac
     let linked = |device: &exo_model::DeviceId| {
         peers.iter().any(|peer| peer.device == *device && peer.path != PeerPath::Offline)
     };
-    view.community.clone_from(&state.name);
+    view.community = state.charter.name().to_owned();
     view.channel.clone_from(&facts.channel);
     view.members = facts
         .members
         .iter()
-        .map(|row| member(row, row.device == me, row.device == me || linked(&row.device)))
+        .map(|row| {
+            let mine = row.devices.contains(&me);
+            member(row, mine, mine || row.devices.iter().any(linked))
+        })
         .collect();
     let now = Local::now();
-    view.messages = facts.messages.iter().map(|row| message(row, row.author == me, now)).collect();
+    // One's own, whichever of one's devices they were written on.
+    let person = state.charter.person_of(&me);
+    let mine = |row: &MessageRow| Some(row.person) == person;
+    view.messages = facts.messages.iter().map(|row| message(row, mine(row), now)).collect();
     view.me = Me {
-        name: state.name_of(&me),
-        role: role(if state.is_owner(&me) { Role::Owner } else { Role::Member }),
+        name: state.charter.name_of(&me),
+        role: role(state.charter.role_of(&me).unwrap_or(Role::Member)),
         credits: Some(membership.balance_of_me().token_mib()),
     };
     view.peers = machines(membership, &peers);
@@ -175,7 +182,7 @@ fn machines(membership: &Membership, peers: &[exo_sync::mesh::PeerStatus]) -> Ve
         });
         PeerRow {
             id: device.to_hex(),
-            name: state.name_of(device),
+            name: state.charter.name_of(device),
             path,
             layers,
             offered_mib: Some(machine.memory_bytes / MIB).filter(|mib| *mib > 0),
@@ -199,13 +206,17 @@ fn hosted(layers: LayerRange, model: String) -> HostedLayers {
 }
 
 fn member(row: &MemberRow, me: bool, online: bool) -> exo_ui::MemberRow {
-    exo_ui::MemberRow { id: row.device.to_hex(), name: row.name.clone(), role: role(row.role), online, me }
+    exo_ui::MemberRow { id: row.person.to_hex(), name: row.name.clone(), role: role(row.role), online, me }
 }
 
 fn role(role: Role) -> exo_ui::Role {
     match role {
         Role::Owner => exo_ui::Role::Owner,
+        Role::Admin => exo_ui::Role::Admin,
+        Role::Moderator => exo_ui::Role::Moderator,
         Role::Member => exo_ui::Role::Member,
+        Role::Guest => exo_ui::Role::Guest,
+        Role::Keeper => exo_ui::Role::Keeper,
     }
 }
 

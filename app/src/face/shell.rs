@@ -17,6 +17,10 @@ use exo_model::amount::Amount;
 const HELP: &str = "\
   found NAME in COMMUNITY   found a community, called NAME by your friends
   join NAME with TICKET     join with an invite ticket (it starts with exo1)
+  phrase [forget]           your recovery phrase; forget deletes it here, once you wrote it down
+  remove NAME               take someone out of the community; ban NAME keeps them out
+  role NAME ROLE            make someone owner, admin, moderator, member or guest
+  leave                     leave the community
   cancel                    give up a join that nobody has answered
   invite [USES]             make an invite ticket; one use unless you say more
   say TEXT                  write a message
@@ -76,6 +80,17 @@ fn parse(line: &str) -> Line {
             Ok(uses) => Command::Invite { uses },
             Err(_) => return Line::Incomplete("invite [USES], where USES is a number"),
         },
+        "phrase" if matches!(rest, "" | "forget") => Command::Phrase { forget: rest == "forget" },
+        "phrase" => return Line::Incomplete("phrase [forget]"),
+        "remove" | "ban" if !rest.is_empty() => {
+            Command::Remove { person: text(), ban: word == "ban", reason: String::new() }
+        }
+        "remove" | "ban" => return Line::Incomplete("remove NAME"),
+        "role" => match rest.rsplit_once(char::is_whitespace) {
+            Some((person, role)) => Command::SetRole { person: person.trim().into(), role: role.into() },
+            None => return Line::Incomplete("role NAME ROLE"),
+        },
+        "leave" => Command::Leave,
         "say" if !rest.is_empty() => Command::Say { text: text() },
         "say" => return Line::Incomplete("say TEXT"),
         "ask" if !rest.is_empty() => Command::Ask { question: text(), model: None, max_tokens: None },
@@ -138,7 +153,11 @@ fn greet(node: &Node) {
     match node.membership() {
         Ok(membership) => {
             let state = membership.replica().state();
-            say(&format!("You are {} in {}. Data: {place}\n", node.profile().name, printable(&state.name)));
+            say(&format!(
+                "You are {} in {}. Data: {place}\n",
+                node.profile().name,
+                printable(state.charter.name())
+            ));
         }
         Err(_) => say(&format!(
             "Welcome. There is no community here yet. Data: {place}\n\
@@ -191,7 +210,7 @@ fn show_event(node: &Node, event: AskEvent) {
             for stage in stages {
                 say(&format!(
                     "  {} takes layers {}\n",
-                    printable(&state.name_of(&stage.device)),
+                    printable(&state.charter.name_of(&stage.device)),
                     stage.layers
                 ));
             }
@@ -199,7 +218,7 @@ fn show_event(node: &Node, event: AskEvent) {
         AskEvent::Fetching { device, received, total } => {
             say(&format!(
                 "\r  {} fetches {} of {}   ",
-                state.name_of(&device),
+                state.charter.name_of(&device),
                 human(received),
                 human(total)
             ));
@@ -212,8 +231,19 @@ fn show_event(node: &Node, event: AskEvent) {
 fn show(reply: &Reply) {
     match reply {
         Reply::Done => {}
-        Reply::Community(report) => say(&format!("You are in {}.\n", printable(&report.community))),
+        Reply::Community(report) => say(&format!(
+            "You are in {}.\nType phrase to see the 24 words that get you back in, should this device be lost.\n",
+            printable(&report.community)
+        )),
         Reply::Ticket { ticket } => say(&format!("Give this to your friend:\n\n{ticket}\n\n")),
+        Reply::Phrase { phrase: Some(phrase) } => say(&format!(
+            "These 24 words are you: with them, and only with them, you get back in from a new device.\n\n\
+             {phrase}\n\n\
+             Write them down on paper, then type: phrase forget\n"
+        )),
+        Reply::Phrase { phrase: None } => {
+            say("The phrase is not on this device. It is where you wrote it down.\n");
+        }
         Reply::Messages { messages } => messages.iter().for_each(show_message),
         Reply::Members { members } => {
             for member in members {

@@ -32,6 +32,8 @@ pub(super) struct Session {
     pub(super) ask: AskView,
     pub(super) ticket: Option<String>,
     pub(super) banner: Option<Banner>,
+    /// The recovery phrase, until its owner has written it down.
+    pub(super) recovery_words: Vec<String>,
 }
 
 /// The window of one node.
@@ -58,6 +60,7 @@ pub(crate) fn run(runtime: &Runtime, node: &Arc<Node>, json: bool) -> Result<(),
         changed: watch::Sender::new(0),
         stop: watch::Sender::new(false),
     });
+    face.read_phrase();
     let acting = face.clone();
     runtime.spawn(async move {
         while let Some(intent) = wanted.recv().await {
@@ -136,6 +139,12 @@ impl Face {
                 }
             }
             Intent::CloseInvite => self.change(|session| session.ticket = None),
+            Intent::ForgetPhrase => {
+                if let Err(error) = self.node.forget_phrase() {
+                    self.complain(&error);
+                }
+                self.read_phrase();
+            }
             Intent::DismissBanner => self.change(|session| session.banner = None),
             Intent::Ask { question } => self.ask(question).await,
             Intent::StopAsk => {
@@ -186,7 +195,12 @@ impl Face {
         stop: watch::Receiver<bool>,
     ) -> Result<Reply, CommandError> {
         let Command::Ask { question, .. } = &command else {
-            return command::run(&self.node, command, events, stop).await;
+            let forgets = matches!(command, Command::Phrase { forget: true });
+            let reply = command::run(&self.node, command, events, stop).await;
+            if forgets {
+                self.read_phrase();
+            }
+            return reply;
         };
         // The window's Stop ends any question that the window shows.
         self.stop.send_replace(false);
@@ -228,6 +242,18 @@ impl Face {
         tokio::join!(asking, showing).0
     }
 
+    /// Shows the recovery phrase, or no longer.
+    fn read_phrase(&self) {
+        match self.node.phrase() {
+            Ok(phrase) => {
+                let words = phrase.iter().flat_map(|phrase| phrase.split_whitespace());
+                let recovery_words = words.map(str::to_owned).collect();
+                self.change(|session| session.recovery_words = recovery_words);
+            }
+            Err(error) => self.complain(&error),
+        }
+    }
+
     fn complain(&self, error: &impl ToString) {
         let text = sentence(&error.to_string());
         self.change(|session| session.banner = Some(Banner { severity: Severity::Error, text }));
@@ -250,10 +276,10 @@ fn show(ask: &mut AskView, membership: &Membership, event: AskEvent, begun: std:
         AskEvent::Planned(_) => ask.state = AskState::Preparing,
         AskEvent::Fetching { device, received, total } => {
             let percent = u8::try_from(received.saturating_mul(100) / total.max(1)).unwrap_or(100).min(100);
-            ask.state = AskState::Fetching { by: vec![state.name_of(&device)], percent };
+            ask.state = AskState::Fetching { by: vec![state.charter.name_of(&device)], percent };
         }
         AskEvent::Answering(stages) => {
-            let by: Vec<_> = stages.iter().map(|stage| state.name_of(&stage.device)).collect();
+            let by: Vec<_> = stages.iter().map(|stage| state.charter.name_of(&stage.device)).collect();
             ask.served_by.clone_from(&by);
             ask.state = AskState::Answering { by };
         }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exo_model::decide::Intent;
-use exo_model::event::ADDRESSES_MAX;
+use exo_model::event::cluster::ADDRESSES_MAX;
 
 use super::Membership;
 
 /// How often the machine's addresses are looked at again.
 const EVERY: Duration = Duration::from_secs(30);
+/// Pause after an announcement that failed: a newcomer's first key may still be
+/// on its way.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Publishes memory, speed and addresses whenever they differ from what the
 /// state says. Ends with the replica.
@@ -18,7 +21,8 @@ pub(super) async fn run(membership: Arc<Membership>, offered_bytes: u64) {
     let me = membership.mesh().device();
     loop {
         let state = snapshot.borrow_and_update().state.clone();
-        if state.is_member(&me) {
+        let mut pause = EVERY;
+        if state.charter.is_member(&me) {
             let mut addresses = membership.mesh().local_addresses();
             addresses.truncate(ADDRESSES_MAX);
             let published = state.machines.get(&me).cloned().unwrap_or_default();
@@ -31,16 +35,17 @@ pub(super) async fn run(membership: Arc<Membership>, offered_bytes: u64) {
                 let intent = Intent::OfferMachine { memory_bytes: offered_bytes, micros_per_mib, addresses };
                 if let Err(error) = membership.replica().record(intent).await {
                     tracing::warn!(%error, "this machine could not be announced");
+                    pause = RETRY;
                 }
             }
         }
         tokio::select! {
-            joined = snapshot.wait_for(|snapshot| snapshot.state.is_member(&me)), if !state.is_member(&me) => {
+            joined = snapshot.wait_for(|snapshot| snapshot.state.charter.is_member(&me)), if !state.charter.is_member(&me) => {
                 if joined.is_err() {
                     return;
                 }
             }
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

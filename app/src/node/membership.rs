@@ -3,12 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use exo_model::amount::Amount;
+use exo_model::certificate::DeviceCertificate;
+use exo_model::charter::Role;
 use exo_model::community::CommunityState;
 use exo_model::decide::Intent;
-use exo_model::id::{ChangeHash, ChannelId, CommunityId};
+use exo_model::event::ledger::Account;
+use exo_model::id::{ChangeHash, ChannelId, CommunityId, PersonId};
 use exo_model::invite::{CONTACTS_MAX, Contact, INVITE_TTL_MS, Ticket};
 use exo_model::port::Clock as _;
+use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
+use exo_model::trust::TrustLevel;
 use exo_projections::{QueryError, Reader};
 use exo_sync::mesh::{JoinProgress, JoinStatus, Mesh, MeshConfig, MeshError, PeerPath};
 use exo_sync::replica::{Replica, ReplicaConfig, ReplicaError};
@@ -35,6 +40,10 @@ pub(crate) enum MembershipError {
     Views(String),
     #[error("a background thread failed: {0}")]
     Thread(String),
+    #[error("there is no member called \"{0}\"; type members to see the names")]
+    NoSuchPerson(String),
+    #[error("several members are called \"{0}\"; name the person by the id that members --json shows")]
+    Ambiguous(String),
     #[error("there is no channel yet; it arrives with the community's history")]
     NoChannel,
 }
@@ -64,7 +73,9 @@ impl Membership {
                 path: store,
                 community,
                 signer: Arc::new(SecretKey::from_bytes(&key)),
+                sealing: SealingKey::of_device(&SecretKey::from_bytes(&key)),
                 clock: Arc::new(SystemClock),
+                entropy: Arc::new(OsEntropy),
                 view_cursors,
             };
             let (replica, _thread) = Replica::open(config, views.observer())?;
@@ -133,23 +144,65 @@ impl Membership {
     /// The channel messages go to: the oldest by id order of the state. One in
     /// this version.
     pub(crate) fn channel(&self) -> Result<ChannelId, MembershipError> {
-        self.replica.state().channels.keys().next().copied().ok_or(MembershipError::NoChannel)
+        self.replica.state().charter.channels.keys().next().copied().ok_or(MembershipError::NoChannel)
     }
 
     /// Writes a message.
     pub(crate) async fn say(&self, text: String) -> Result<ChangeHash, MembershipError> {
         let channel = self.channel()?;
-        Ok(self.replica.record(Intent::Post { channel, text }).await?)
+        let post =
+            Intent::Post { channel, text, reply_to: None, mentions: Vec::new(), attachments: Vec::new() };
+        Ok(self.replica.record(post).await?)
     }
 
-    /// Makes an invite for `uses` devices.
+    /// Makes an invite for `uses` friends.
     pub(crate) async fn invite(&self, uses: u32) -> Result<Ticket, MembershipError> {
         let secret = SecretKey::generate(&OsEntropy);
         let expires_ms = SystemClock.now_ms().saturating_add(INVITE_TTL_MS);
         let key = exo_model::id::InviteKey::from_bytes(secret.public_bytes());
-        self.replica.record(Intent::IssueInvite { key, uses, expires_ms }).await?;
+        let (role, trust) = (Role::Member, TrustLevel::Friends);
+        self.replica.record(Intent::IssueInvite { key, uses, expires_ms, role, trust }).await?;
         let state = self.replica.state();
-        Ok(Ticket::new(state.id, state.name.clone(), &secret, expires_ms, self.contacts(&state)))
+        Ok(Ticket::new(state.id, state.charter.name().to_owned(), &secret, expires_ms, self.contacts(&state)))
+    }
+
+    /// Takes someone out of the community.
+    pub(crate) async fn remove(
+        &self,
+        person: &str,
+        ban: bool,
+        reason: String,
+    ) -> Result<(), MembershipError> {
+        let person = self.find_person(person)?;
+        self.replica.record(Intent::Remove { person, ban, reason }).await?;
+        Ok(())
+    }
+
+    /// Gives someone a role.
+    pub(crate) async fn set_role(&self, person: &str, role: Role) -> Result<(), MembershipError> {
+        let person = self.find_person(person)?;
+        self.replica.record(Intent::SetRole(person, role)).await?;
+        Ok(())
+    }
+
+    /// Leaves the community, with all devices of this person.
+    pub(crate) async fn leave(&self) -> Result<(), MembershipError> {
+        self.replica.record(Intent::Leave).await?;
+        Ok(())
+    }
+
+    /// A member by name or id; names need not be unique.
+    fn find_person(&self, text: &str) -> Result<PersonId, MembershipError> {
+        let state = self.replica.state();
+        if let Ok(person) = text.parse::<PersonId>() {
+            return Ok(person);
+        }
+        let mut named = state.charter.members.iter().filter(|(_, member)| member.name == text);
+        match (named.next(), named.next()) {
+            (Some((person, _)), None) => Ok(*person),
+            (Some(_), Some(_)) => Err(MembershipError::Ambiguous(text.to_owned())),
+            _ => Err(MembershipError::NoSuchPerson(text.to_owned())),
+        }
     }
 
     /// Who a newcomer can ask: this device first, then whoever is online.
@@ -166,8 +219,8 @@ impl Membership {
         contacts
     }
 
-    pub(super) fn resume_join(&self, ticket: &Ticket, name: String) {
-        let progress = self.mesh.join(ticket, name);
+    pub(super) fn resume_join(&self, ticket: &Ticket, certificate: DeviceCertificate, name: String) {
+        let progress = self.mesh.join(ticket, certificate, name);
         let mut status = progress.watch();
         self.join_status.send_replace(Some(status.borrow().clone()));
         let forward = self.join_status.clone();
@@ -204,9 +257,14 @@ impl Membership {
         }
     }
 
-    /// This member's balance, from the reduced state.
+    /// This person's balance over all their devices, from the reduced state.
     pub(crate) fn balance_of_me(&self) -> Amount {
-        self.replica.state().ledger.balance(&self.mesh.device())
+        let state = self.replica.state();
+        let Some(person) = state.charter.person_of(&self.mesh.device()) else { return Amount::ZERO };
+        let devices = state.charter.devices.iter().filter(|(_, device)| device.person == person);
+        devices.fold(Amount::ZERO, |sum, (device, _)| {
+            sum.checked_add(state.ledger.balance(&Account::Device(*device))).unwrap_or(sum)
+        })
     }
 
     pub(super) async fn close(&self) {

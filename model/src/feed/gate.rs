@@ -6,13 +6,16 @@
 //! whole or not at all. What an event *means* is not judged here: an authentic
 //! change without meaning is kept and counts for nothing.
 
-use super::{Change, FEED_CHANGES_MAX, FeedId, FeedPosition, Run, TIME_MS_MAX, VerifiedEvent, chunk};
+use super::{
+    Change, FeedId, FeedPosition, Run, SEGMENT_CHANGES_MAX, SEGMENTS_MAX, TIME_MS_MAX, chunk, segment_end,
+};
 use crate::envelope::ENVELOPE_BYTES_MAX;
 use crate::id::ChangeHash;
+use crate::port::Signer;
 use crate::signature::{self, Signature};
 
-/// Most changes one run may carry.
-pub const RUN_CHANGES_MAX: usize = 4_096;
+/// Most changes one run may carry: a whole segment.
+pub const RUN_CHANGES_MAX: usize = 8_192;
 
 /// Why a run is refused. Nothing of it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,9 +32,17 @@ pub enum Rejection {
     /// No change at all, or more than [`RUN_CHANGES_MAX`] or the feed's limit.
     #[error("run of {0} changes")]
     Count(usize),
-    /// A segment other than the first: feeds do not roll yet.
-    #[error("segment {0} of a feed that has only one")]
+    /// A segment number over [`SEGMENTS_MAX`].
+    #[error("there is no segment {0}")]
     Segment(u32),
+    /// The first change of a later segment does not carry the signed end of
+    /// the one before. (An end in any other change is kept, and makes that
+    /// change meaningless.)
+    #[error("change {seq} does not continue the device's line of segments")]
+    SegmentLine {
+        /// The change.
+        seq: u64,
+    },
     /// A payload is empty or over [`ENVELOPE_BYTES_MAX`].
     #[error("change {seq} has a payload of {len} bytes")]
     PayloadLength {
@@ -62,8 +73,9 @@ pub enum Rejection {
 pub struct AcceptedRun {
     feed: FeedId,
     changes: Vec<Change>,
-    events: Vec<VerifiedEvent>,
+    hashes: Vec<ChangeHash>,
     signature: Signature,
+    start: FeedPosition,
     end: FeedPosition,
 }
 
@@ -83,14 +95,14 @@ impl AcceptedRun {
         self.end.seq + 1 - self.changes.len() as u64
     }
 
-    /// The events of the changes, in order; as many as changes.
-    pub fn events(&self) -> &[VerifiedEvent] {
-        &self.events
+    /// The hashes of the changes, in order; as many as changes.
+    pub fn hashes(&self) -> &[ChangeHash] {
+        &self.hashes
     }
 
-    /// Hands over the events.
-    pub fn into_events(self) -> Vec<VerifiedEvent> {
-        self.events
+    /// The change before the first: the feed's end before this run.
+    pub const fn start(&self) -> FeedPosition {
+        self.start
     }
 
     /// The author's signature over the last change.
@@ -121,18 +133,17 @@ impl AcceptedRun {
                 _ => Ok(None),
             };
         }
-        let Some(keep_from) = self.events.iter().position(|event| event.seq > known.seq) else {
-            return Ok(None);
+        let Some(skip) = known.seq.checked_sub(self.start.seq) else {
+            return Err(Rejection::OutOfPlace { first_seq: self.start.seq + 1, known_seq: known.seq });
         };
-        match self.events[..keep_from].last() {
-            Some(last) if last.hash != known.hash => return Err(Rejection::Fork { seq: known.seq }),
-            None if self.events[0].seq != known.seq + 1 => {
-                return Err(Rejection::OutOfPlace { first_seq: self.events[0].seq, known_seq: known.seq });
-            }
-            _ => {}
+        let skip = usize::try_from(skip).map_err(|_| Rejection::Count(self.changes.len()))?;
+        let before = if skip == 0 { self.start.hash } else { self.hashes[skip - 1] };
+        if before != known.hash {
+            return Err(Rejection::Fork { seq: known.seq });
         }
-        self.events.drain(..keep_from);
-        self.changes.drain(..keep_from);
+        self.hashes.drain(..skip);
+        self.changes.drain(..skip);
+        self.start = *known;
         Ok(Some(self))
     }
 }
@@ -144,35 +155,76 @@ impl AcceptedRun {
 pub fn admit(run: Run, known: &FeedPosition) -> Result<AcceptedRun, Rejection> {
     check_bounds(&run, known)?;
     let Run { feed, changes, signature, .. } = run;
-    let mut end = *known;
-    let mut events = Vec::with_capacity(changes.len());
+    let start = *known;
+    let mut end = start;
+    let mut hashes = Vec::with_capacity(changes.len());
     for change in &changes {
         let hash = chunk::change_hash(&feed.device, &end, change);
         end = FeedPosition { seq: end.seq + 1, hash };
-        events.push((end, change));
+        hashes.push(hash);
     }
-    signature::verify(&feed.device, &feed.signed_message(&end.hash), &signature)
+    signature::verify(&feed.device, &feed.signed_message(&end), &signature)
         .map_err(|_| Rejection::Signature)?;
     // Payloads are looked into only once the author is known to have signed.
-    let events = events
-        .into_iter()
-        .map(|(at, change)| VerifiedEvent::interpret(feed, at.seq, at.hash, change))
-        .collect();
-    Ok(AcceptedRun { feed, changes, events, signature, end })
+    check_segment_line(&feed, start.seq + 1, &changes)?;
+    Ok(AcceptedRun { feed, changes, hashes, signature, start, end })
+}
+
+/// The next change of one's own feed: within the same bounds, and signed here
+/// instead of verified.
+///
+/// The caller stores it durably before showing it to anyone, so that a power
+/// cut never makes the author sign one sequence number twice.
+///
+/// # Errors
+/// See [`Rejection`]; also where `feed` is not the signer's.
+pub fn author(
+    signer: &dyn Signer,
+    feed: FeedId,
+    known: &FeedPosition,
+    change: Change,
+) -> Result<AcceptedRun, Rejection> {
+    if signer.device() != feed.device {
+        return Err(Rejection::Signature);
+    }
+    let run = super::author(signer, feed, known, change);
+    check_bounds(&run, known)?;
+    check_segment_line(&feed, run.first_seq, &run.changes)?;
+    let Run { changes, signature, .. } = run;
+    let hashes: Vec<_> =
+        changes.iter().map(|change| chunk::change_hash(&feed.device, known, change)).collect();
+    let end = hashes.first().map_or(*known, |hash| FeedPosition { seq: known.seq + 1, hash: *hash });
+    Ok(AcceptedRun { feed, changes, hashes, signature, start: *known, end })
+}
+
+/// The first change of a later segment carries the signed end of the one
+/// before; that signature is checked here, once.
+fn check_segment_line(feed: &FeedId, first_seq: u64, changes: &[Change]) -> Result<(), Rejection> {
+    if first_seq != 1 || feed.segment == 0 {
+        return Ok(());
+    }
+    let previous = changes.first().and_then(|change| segment_end(&change.payload));
+    let before = feed.with_segment(feed.segment - 1);
+    let signed = previous.is_some_and(|previous| {
+        previous.end.seq > 0
+            && signature::verify(&feed.device, &before.signed_message(&previous.end), &previous.signature)
+                .is_ok()
+    });
+    if signed { Ok(()) } else { Err(Rejection::SegmentLine { seq: 1 }) }
 }
 
 fn check_bounds(run: &Run, known: &FeedPosition) -> Result<(), Rejection> {
-    if run.feed.segment != 0 {
+    if run.feed.segment >= SEGMENTS_MAX {
         return Err(Rejection::Segment(run.feed.segment));
     }
     let count = run.changes.len();
     if count == 0 || count > RUN_CHANGES_MAX {
         return Err(Rejection::Count(count));
     }
-    if run.first_seq != known.seq + 1 {
+    if run.first_seq != known.seq.saturating_add(1) {
         return Err(Rejection::OutOfPlace { first_seq: run.first_seq, known_seq: known.seq });
     }
-    if known.seq + count as u64 > FEED_CHANGES_MAX {
+    if known.seq.saturating_add(count as u64) > SEGMENT_CHANGES_MAX {
         return Err(Rejection::Count(count));
     }
     for (seq, change) in (run.first_seq..).zip(&run.changes) {

@@ -2,35 +2,43 @@
 
 use std::sync::Arc;
 
-use exo_model::VerifiedEvent;
+use exo_model::{CommunityId, CommunityState, VerifiedEvent};
 use exo_projections::schema::SCHEMA_VERSION;
 use exo_projections::{Applied, OpenError, QueryError, Reader, Views, ViewsError};
 use rusqlite::Connection;
 
-use crate::world::{World, grown};
-use crate::{Home, rebuilt};
+use crate::grown::grown;
+use crate::home::Home;
+use crate::world::World;
+use crate::{Folder, rebuilt};
 
-fn filled(home: &Home, seed: u64) -> World {
-    let world = grown(seed, 40);
-    Views::open(home.path()).expect("a new file").apply(&world.events(), &world.state()).expect("applied");
-    world
+/// A founder who knows everything of a small community.
+fn grown_small(seed: u64) -> Home {
+    grown(seed, 20).reader(0)
 }
 
-fn sql(home: &Home, statements: &str) {
-    let db = Connection::open(home.path()).expect("open");
+fn filled(folder: &Folder, seed: u64) -> Home {
+    let home = grown_small(seed);
+    let mut views = Views::open(folder.path()).expect("a new file");
+    views.apply(&home.events, home.community.state()).expect("applied");
+    home
+}
+
+fn sql(folder: &Folder, statements: &str) {
+    let db = Connection::open(folder.path()).expect("open");
     db.execute_batch(statements).expect("executed");
 }
 
 #[test]
 fn a_newer_schema_is_refused_and_left_alone() {
-    let home = Home::new();
-    let world = filled(&home, 200);
-    sql(&home, &format!("PRAGMA user_version = {}", SCHEMA_VERSION + 6));
-    let before = std::fs::read(home.path()).expect("readable");
+    let folder = Folder::new();
+    let home = filled(&folder, 200);
+    sql(&folder, &format!("PRAGMA user_version = {}", SCHEMA_VERSION + 6));
+    let before = std::fs::read(folder.path()).expect("readable");
     let errors = [
-        Views::open(home.path()).expect_err("newer"),
-        Views::open_or_rebuild(home.path(), &world.id).expect_err("newer"),
-        Reader::open(home.path()).expect_err("newer"),
+        Views::open(folder.path()).expect_err("newer"),
+        Views::open_or_rebuild(folder.path(), &home.community.id()).expect_err("newer"),
+        Reader::open(folder.path()).expect_err("newer"),
     ];
     for error in errors {
         let OpenError::Newer { found, supported, .. } = &error else { panic!("{error:?}") };
@@ -38,135 +46,184 @@ fn a_newer_schema_is_refused_and_left_alone() {
         let shown = error.to_string();
         assert!(shown.contains(&found.to_string()) && shown.contains(&supported.to_string()), "{shown}");
     }
-    assert_eq!(std::fs::read(home.path()).expect("readable"), before);
+    assert_eq!(std::fs::read(folder.path()).expect("readable"), before);
 }
 
 #[test]
 fn a_damaged_file_is_made_again() {
-    let home = Home::new();
+    let folder = Folder::new();
     for damage in 0..4 {
-        let world = filled(&home, 210);
+        let home = filled(&folder, 210);
         match damage {
-            0 => std::fs::write(home.path(), b"not a database, but long enough to look at").expect("written"),
-            1 => sql(&home, "DROP TABLE members"),
+            0 => {
+                std::fs::write(folder.path(), b"not a database, but long enough to look at").expect("written")
+            }
+            1 => sql(&folder, "DROP TABLE members"),
             2 => {
-                let bytes = std::fs::read(home.path()).expect("readable");
-                std::fs::write(home.path(), &bytes[..bytes.len() / 2]).expect("written");
+                let bytes = std::fs::read(folder.path()).expect("readable");
+                std::fs::write(folder.path(), &bytes[..bytes.len() / 2]).expect("written");
             }
             _ => {
-                let mut bytes = std::fs::read(home.path()).expect("readable");
+                let mut bytes = std::fs::read(folder.path()).expect("readable");
                 bytes[100..4_096].fill(0xff); // the schema's page
-                std::fs::write(home.path(), bytes).expect("written");
+                std::fs::write(folder.path(), bytes).expect("written");
             }
         }
-        let error = Views::open(home.path()).expect_err("damaged");
+        let error = Views::open(folder.path()).expect_err("damaged");
         assert!(error.is_rebuildable(), "damage {damage}: {error:?}");
-        let opened = Views::open_or_rebuild(home.path(), &world.id).expect("made again");
+        let opened = Views::open_or_rebuild(folder.path(), &home.community.id()).expect("made again");
         assert!(opened.discarded.is_some_and(|reason| reason.is_rebuildable()));
         let mut views = opened.views;
         assert!(views.cursors().expect("cursors").is_empty());
-        views.apply(&world.events(), &world.state()).expect("applied");
-        assert_eq!(views.dump().expect("dumped"), rebuilt(&world.events(), &world.state()));
+        views.apply(&home.events, home.community.state()).expect("applied");
+        assert_eq!(views.dump().expect("dumped"), rebuilt(&home.events, home.community.state()));
     }
 }
 
 #[test]
 fn damage_deep_in_the_file_is_told_from_a_failing_medium() {
-    let home = Home::new();
-    let world = filled(&home, 215);
+    let folder = Folder::new();
+    let home = filled(&folder, 215);
     let page = |table: &str| -> usize {
-        let db = Connection::open(home.path()).expect("open");
+        let db = Connection::open(folder.path()).expect("open");
         let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
         db.query_row(sql, [table], |row| row.get::<_, isize>(0)).expect("a page").unsigned_abs()
     };
-    let mut bytes = std::fs::read(home.path()).expect("readable");
+    let mut bytes = std::fs::read(folder.path()).expect("readable");
     for table in ["members", "messages"] {
         bytes[(page(table) - 1) * 4_096..][..4_096].fill(0xff);
     }
-    std::fs::write(home.path(), bytes).expect("written");
-    let mut views = Views::open(home.path()).expect("not seen yet");
-    let error = views.apply(&world.events(), &world.state()).expect_err("seen now");
+    std::fs::write(folder.path(), bytes).expect("written");
+    let mut views = Views::open(folder.path()).expect("not seen yet");
+    let error = views.apply(&home.events, home.community.state()).expect_err("seen now");
     assert!(matches!(error, ViewsError::Damaged { .. }), "{error:?}");
-    let channel = *world.state().channels.keys().next().expect("a channel");
-    let reader = Reader::open(home.path()).expect("not seen yet");
+    let channel = *home.community.state().charter.channels.keys().next().expect("a channel");
+    let reader = Reader::open(folder.path()).expect("not seen yet");
     let error = reader.messages(&channel, 9, None).expect_err("seen now");
     assert!(matches!(error, QueryError::Damaged { .. }), "{error:?}");
     drop((views, reader));
-    let mut views = Views::recreate(home.path()).expect("made again");
-    views.apply(&world.events(), &world.state()).expect("applied");
-    assert_eq!(views.dump().expect("dumped"), rebuilt(&world.events(), &world.state()));
+    let mut views = Views::recreate(folder.path()).expect("made again");
+    views.apply(&home.events, home.community.state()).expect("applied");
+    assert_eq!(views.dump().expect("dumped"), rebuilt(&home.events, home.community.state()));
 }
 
 #[test]
 fn views_of_another_community_are_not_mixed() {
-    let home = Home::new();
-    let (one, two) = (filled(&home, 220), grown(221, 40));
-    let mut views = Views::open(home.path()).expect("open");
+    let folder = Folder::new();
+    let (one, two) = (filled(&folder, 220), grown_small(221));
+    let (one_id, two_id) = (one.community.id(), two.community.id());
+    let mut views = Views::open(folder.path()).expect("open");
     let before = views.dump().expect("dumped");
-    let error = views.apply(&two.events(), &two.state()).expect_err("another's");
+    let error = views.apply(&two.events, two.community.state()).expect_err("another's");
     assert!(
-        matches!(error, ViewsError::OtherCommunity { found, expected } if found == one.id && expected == two.id)
+        matches!(error, ViewsError::OtherCommunity { found, expected } if found == one_id && expected == two_id)
     );
-    let error = views.apply(&two.events(), &one.state()).expect_err("another's");
-    assert!(matches!(error, ViewsError::ForeignEvent { found, .. } if found == two.id));
+    let error = views.apply(&two.events, one.community.state()).expect_err("another's");
+    assert!(matches!(error, ViewsError::ForeignEvent { found, .. } if found == two_id));
     assert_eq!(views.dump().expect("dumped"), before);
     drop(views);
 
-    let kept = Views::open_or_rebuild(home.path(), &one.id).expect("its own");
+    let kept = Views::open_or_rebuild(folder.path(), &one_id).expect("its own");
     assert!(kept.discarded.is_none());
     drop(kept);
-    let opened = Views::open_or_rebuild(home.path(), &two.id).expect("made again");
+    let opened = Views::open_or_rebuild(folder.path(), &two_id).expect("made again");
     assert!(matches!(opened.discarded, Some(OpenError::OtherCommunity { .. })));
     assert_eq!(opened.views.community().expect("readable"), None);
 }
 
 #[test]
 fn a_file_of_another_program_is_never_deleted() {
-    let home = Home::new();
+    let folder = Folder::new();
     sql(
-        &home,
+        &folder,
         "CREATE TABLE letters (text TEXT); INSERT INTO letters VALUES ('dear'); PRAGMA user_version = -3",
     );
-    let community = grown(230, 0).id;
-    let error = Views::open_or_rebuild(home.path(), &community).expect_err("not ours");
+    let community = World::found(230).id();
+    let error = Views::open_or_rebuild(folder.path(), &community).expect_err("not ours");
     assert!(matches!(error, OpenError::NotViews { .. }), "{error:?}");
-    sql(&home, "SELECT text FROM letters");
-    assert!(matches!(Views::open(home.folder.path().join("no/views.db")), Err(OpenError::Sqlite { .. })));
+    sql(&folder, "SELECT text FROM letters");
+    assert!(matches!(Views::open(folder.0.path().join("no/views.db")), Err(OpenError::Sqlite { .. })));
+}
+
+/// The rows of version 1 say too little: they go, and all events are to be
+/// told again.
+#[test]
+fn a_file_of_version_1_is_migrated() {
+    let folder = Folder::new();
+    sql(&folder, include_str!("version_1.sql"));
+    let error = Reader::open(folder.path()).expect_err("readers do not migrate");
+    assert!(matches!(error, OpenError::Older { found: 1, .. }), "{error:?}");
+
+    let views = Views::open(folder.path()).expect("migrated");
+    assert_eq!(views.community().expect("readable"), Some(CommunityId::from_bytes([0; 32])));
+    assert!(views.cursors().expect("cursors").is_empty());
+    let dump = views.dump().expect("dumped");
+    assert!(dump.starts_with(&format!("schema|{SCHEMA_VERSION}\n")));
+    for emptied in ["cursors|", "messages|", "lock_events|", "members|", "locks|"] {
+        assert!(!dump.lines().any(|line| line.starts_with(emptied)), "{emptied} {dump}");
+    }
+    assert!(dump.contains("community|x'00"), "the community stays: {dump}");
+    // The same tables as in a file that was new with this version.
+    let shape = |folder: &Folder| -> Vec<String> {
+        let db = Connection::open(folder.path()).expect("open");
+        let sql = "SELECT t.name || '.' || c.name || ' ' || c.type || c.\"notnull\" || c.pk \
+                   FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table' ORDER BY 1";
+        let mut select = db.prepare(sql).expect("a query");
+        let rows = select.query_map([], |row| row.get(0)).expect("asked");
+        rows.collect::<Result<_, _>>().expect("text")
+    };
+    let new = Folder::new();
+    drop(Views::open(new.path()).expect("a new file"));
+    assert_eq!(shape(&folder), shape(&new));
+
+    // And fit for use: a state mirrors into it, whatever rows were there.
+    drop(views);
+    let mut views = Views::open(folder.path()).expect("open");
+    let state = CommunityState::empty(CommunityId::from_bytes([0; 32]));
+    views.apply(&[], &state).expect("applied");
+    assert_eq!(views.dump().expect("dumped"), rebuilt(&[], &state));
+    Reader::open(folder.path()).expect("up to date");
 }
 
 #[test]
 fn readers_wait_for_no_migration() {
-    let home = Home::new();
-    assert!(matches!(Reader::open(home.path()), Err(OpenError::Sqlite { .. })));
-    sql(&home, "VACUUM");
-    assert!(matches!(Reader::open(home.path()), Err(OpenError::Older { found: 0, .. })));
+    let folder = Folder::new();
+    assert!(matches!(Reader::open(folder.path()), Err(OpenError::Sqlite { .. })));
+    sql(&folder, "VACUUM");
+    assert!(matches!(Reader::open(folder.path()), Err(OpenError::Older { found: 0, .. })));
 }
 
 #[test]
 fn a_gap_tells_what_is_missing_and_changes_nothing() {
-    let world = grown(240, 60);
-    let state = world.state();
-    let feed: Vec<VerifiedEvent> = world.feeds().into_iter().max_by_key(Vec::len).expect("a longest feed");
-    let home = Home::new();
-    let mut views = Views::open(home.path()).expect("a new file");
-    views.apply(&feed[..2], &state).expect("applied");
+    let mut world = World::found(240);
+    let hall = world.homes[0].open_channel(1, false);
+    for index in 0..8 {
+        world.post(0, hall, &format!("message {index}")).expect("a member");
+    }
+    let home = world.reader(0);
+    let state = home.community.state();
+    let of_hall = |event: &&VerifiedEvent| event.feed.stream == exo_model::Stream::Channel(hall);
+    let feed: Vec<VerifiedEvent> = home.events.iter().filter(of_hall).cloned().collect();
+    let folder = Folder::new();
+    let mut views = Views::open(folder.path()).expect("a new file");
+    views.apply(&feed[..2], state).expect("applied");
     let before = views.dump().expect("dumped");
     let mut batch = feed[1..4].to_vec();
     batch.extend_from_slice(&feed[5..]);
-    let error = views.apply(&batch, &state).expect_err("the fifth is missing");
+    let error = views.apply(&batch, state).expect_err("the fifth is missing");
     let ViewsError::Gap { feed: named, from_seq, met_seq } = error else { panic!("{error:?}") };
     assert_eq!((named, from_seq, met_seq), (feed[0].feed, 5, 6));
     assert_eq!(views.dump().expect("dumped"), before);
-    views.apply(&feed, &state).expect("from the start is fine too");
+    views.apply(&feed, state).expect("from the start is fine too");
     assert_eq!(views.cursors().expect("cursors")[&feed[0].feed], feed.len() as u64);
 }
 
 #[test]
 fn what_is_known_already_costs_no_write() {
-    let world = grown(250, 80);
-    let (events, state) = (world.events(), Arc::new(world.state()));
-    let home = Home::new();
-    let mut views = Views::open(home.path()).expect("a new file");
+    let home = grown(250, 60).reader(0);
+    let (events, state) = (home.events.clone(), Arc::new(home.community.state().clone()));
+    let folder = Folder::new();
+    let mut views = Views::open(folder.path()).expect("a new file");
     let first = views.apply_shared(&events, &state).expect("applied");
     assert_eq!(first.events, events.len());
     assert!(first.messages > 0 && first.state_rows > 0);
@@ -174,7 +231,8 @@ fn what_is_known_already_costs_no_write() {
     assert_eq!(views.apply(&events, &state).expect("applied"), Applied::default());
     // An empty batch still brings the tables to the state.
     let mut renamed = (*state).clone();
-    renamed.name = "Meadow".into();
+    let settings = Arc::make_mut(&mut renamed.charter).settings.as_mut();
+    settings.expect("founded").name = "Meadow".into();
     assert_eq!(views.apply(&[], &renamed).expect("applied").state_rows, 1);
     // And so does the state that was shared before that.
     assert_eq!(views.apply_shared(&[], &state).expect("applied").state_rows, 1);

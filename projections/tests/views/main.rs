@@ -1,44 +1,95 @@
 //! The promises of the views, on communities made by a seeded generator.
 
+mod departures;
 mod files;
+mod grown;
+#[allow(unreachable_pub, reason = "whole test crates use it elsewhere")]
+#[path = "../../../model/tests/home/mod.rs"]
+mod home;
 mod oracle;
+mod places;
 mod properties;
 mod reads;
 mod thread;
 mod world;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use exo_model::{Community, CommunityState, VerifiedEvent};
+use exo_model::feed::gate::AcceptedRun;
+use exo_model::{CommunityState, VerifiedEvent};
 use exo_projections::Views;
 
-/// A views file in a folder of its own.
-struct Home {
-    folder: tempfile::TempDir,
-}
+use crate::home::Home;
 
-impl Home {
+/// A views file in a folder of its own.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+        Self(tempfile::tempdir().expect("a temporary folder"))
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.path().join("views.db")
+        self.0.path().join("views.db")
     }
 }
 
-/// Applies batches as a node does: the community reduces each first.
-fn follow(views: &mut Views, community: &mut Community, batches: &[Vec<VerifiedEvent>]) {
-    for batch in batches {
-        community.insert(batch);
-        views.apply(batch, community.state()).expect("applied");
+/// Views beside the device whose they are, kept up to date as a node does.
+struct Follower {
+    views: Views,
+    home: Home,
+    /// How often a key arrived that opened what was there before.
+    reopened: usize,
+}
+
+impl Follower {
+    fn new(views: Views, home: Home) -> Self {
+        Self { views, home, reopened: 0 }
+    }
+
+    /// The device takes the changes first, then the views do.
+    fn take(&mut self, batch: &[AcceptedRun]) {
+        let (mut events, mut reopened) = (Vec::new(), false);
+        for run in batch {
+            let inserted = self.home.keep(run.clone());
+            reopened |= !inserted.reopen.is_empty();
+            events.extend(inserted.events);
+        }
+        let state = self.home.community.state();
+        if reopened {
+            self.reopened += 1;
+            self.views.apply_from_start(&self.home.events, &Arc::new(state.clone())).expect("applied");
+        } else {
+            self.views.apply(&events, state).expect("applied");
+        }
+    }
+
+    /// Takes all that `from` knows and the device does not, change by change.
+    fn catch_up(&mut self, from: &Home) {
+        for (feed, runs) in &from.store {
+            let known = self.home.store.get(feed).map_or(0, Vec::len);
+            for run in &runs[known..] {
+                self.take(std::slice::from_ref(run));
+            }
+        }
+    }
+
+    fn dump(&self) -> String {
+        self.views.dump().expect("dumped")
+    }
+
+    /// Views built from nothing of what the device knows.
+    fn rebuilt(&mut self) -> String {
+        self.home.read_again();
+        rebuilt(&self.home.events, self.home.community.state())
     }
 }
 
 /// Views built from nothing in one batch, as a dump.
 fn rebuilt(events: &[VerifiedEvent], state: &CommunityState) -> String {
-    let home = Home::new();
-    let mut views = Views::open(home.path()).expect("a new file");
+    let folder = Folder::new();
+    let mut views = Views::open(folder.path()).expect("a new file");
     views.apply(events, state).expect("applied");
     views.dump().expect("dumped")
 }

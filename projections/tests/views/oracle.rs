@@ -5,9 +5,9 @@ use std::process::Command;
 
 use exo_projections::{Reader, Views};
 
-use crate::Home;
+use crate::Folder;
+use crate::grown::grown;
 use crate::reads::expected_messages;
-use crate::world::grown;
 
 /// STRICT tables are known from this version on.
 const OLDEST: (u32, u32) = (3, 37);
@@ -29,13 +29,14 @@ fn sqlite3_reads_the_same() {
         }
         return;
     }
-    let world = grown(400, 200);
-    let (events, state) = (world.events(), world.state());
-    let home = Home::new();
-    Views::open(home.path()).expect("a new file").apply(&events, &state).expect("applied");
+    let world = grown(400, 150);
+    let home = world.reader(2);
+    let state = home.community.state();
+    let folder = Folder::new();
+    Views::open(folder.path()).expect("a new file").apply(&home.events, state).expect("applied");
     let ask = |sql: &str| {
         let output =
-            Command::new("sqlite3").arg("-readonly").arg(home.path()).arg(sql).output().expect("run");
+            Command::new("sqlite3").arg("-readonly").arg(folder.path()).arg(sql).output().expect("run");
         assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
     };
@@ -43,22 +44,28 @@ fn sqlite3_reads_the_same() {
     assert_eq!(ask("PRAGMA journal_mode"), "wal");
 
     let count = |table: &str| ask(&format!("SELECT count(*) FROM {table}"));
-    assert_eq!(count("members"), state.members.len().to_string());
-    assert_eq!(count("channels"), state.channels.len().to_string());
+    let charter = &state.charter;
+    let devices = charter.devices.len() + charter.former_devices.len();
+    assert_eq!(count("members"), charter.members.len().to_string());
+    assert_eq!(count("people"), (charter.members.len() + charter.former.len()).to_string());
+    assert_eq!(count("devices"), devices.to_string());
+    assert_eq!(count("channels"), charter.channels.len().to_string());
     assert_eq!(count("machines"), state.machines.len().to_string());
     assert_eq!(count("models"), state.models.len().to_string());
     assert_eq!(count("locks"), state.ledger.locks().len().to_string());
-    assert_eq!(count("balances"), state.members.len().to_string());
+    assert_eq!(count("balances"), devices.to_string());
     assert_eq!(count("cursors"), world.feeds().len().to_string());
-    assert_eq!(ask("SELECT sum(seq) FROM cursors"), events.len().to_string());
-    assert_eq!(ask("SELECT sum(balance) FROM balances"), "0");
+    assert_eq!(ask("SELECT sum(seq) FROM cursors"), home.events.len().to_string());
+    let all = "SELECT (SELECT sum(balance) FROM balances) + (SELECT balance FROM community)";
+    assert_eq!(ask(all), "0");
 
-    let reader = Reader::open(home.path()).expect("readable");
-    for channel in state.channels.keys() {
-        let expected = expected_messages(&events, &state, channel).len().to_string();
+    let reader = Reader::open(folder.path()).expect("readable");
+    for channel in charter.channels.keys() {
+        let expected = expected_messages(&home, channel).len().to_string();
         let shown = format!(
-            "SELECT count(*) FROM messages JOIN members USING (device) JOIN channels USING (channel) \
-             WHERE channel = x'{}'",
+            "SELECT count(*) FROM messages JOIN devices USING (device) JOIN channels USING (channel) \
+             LEFT JOIN fences USING (device, channel) WHERE channel = x'{}' \
+             AND (NOT fenced OR (messages.segment, messages.seq) <= (fences.segment, fences.seq))",
             channel.to_hex()
         );
         assert_eq!(ask(&shown), expected);

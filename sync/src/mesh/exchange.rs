@@ -3,12 +3,13 @@
 //! Reading, writing and deciding go on at once, so that two peers with much to
 //! tell each other never wait for one another with full buffers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use iroh::endpoint::{RecvStream, SendStream};
 use tokio::sync::mpsc;
 
+use exo_model::feed::FeedId;
 use exo_model::id::DeviceId;
 
 use super::Inner;
@@ -126,6 +127,8 @@ async fn decide(
 ) -> Result<Outcome, ExchangeError> {
     let mut session = SyncSession::new(side, inner.replica.state().id, inner.replica.positions().await?);
     let mut outcome = Outcome::default();
+    // No more than the runs that the session lets a peer send.
+    let mut put_off = BTreeSet::new();
     let mut waiting = VecDeque::new();
     let mut to_read = None;
     let mut finished = false;
@@ -135,7 +138,7 @@ async fn decide(
             match effect {
                 Effect::Send(frame) => waiting.push_back(frame),
                 Effect::Read { feed, after_seq } => to_read = Some((feed, after_seq)),
-                Effect::Ingest(run) => ingest(inner, peer, run, &mut outcome).await?,
+                Effect::Ingest(run) => ingest(inner, peer, run, &mut outcome, &mut put_off).await?,
                 Effect::Finish => finished = true,
             }
         }
@@ -171,12 +174,21 @@ async fn ingest(
     peer: DeviceId,
     run: exo_model::feed::Run,
     outcome: &mut Outcome,
+    put_off: &mut BTreeSet<FeedId>,
 ) -> Result<(), ExchangeError> {
     let feed = run.feed;
+    // The rest of a feed that was put off has no place either, and that is no
+    // fault of the peer's.
+    if put_off.contains(&feed) {
+        return Ok(());
+    }
     match inner.replica.ingest(run).await {
         Ok(Ingested::Stored(count)) => outcome.stored += count,
         Ok(Ingested::Known) => {}
-        Ok(Ingested::Deferred) => outcome.deferred += 1,
+        Ok(Ingested::Deferred) => {
+            outcome.deferred += 1;
+            put_off.insert(feed);
+        }
         Err(error @ (ReplicaError::Rejected(_) | ReplicaError::OtherCommunity)) => {
             inner.note_refusal(peer, format!("change of feed {feed} refused: {error}"));
         }

@@ -9,17 +9,19 @@ use minicbor::{Decode, Encode};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use exo_model::certificate::DeviceCertificate;
 use exo_model::decide::{Intent, Refusal};
-use exo_model::id::DeviceId;
+use exo_model::id::{DeviceId, SealingPublicKey};
 use exo_model::invite::{JoinRequest, Ticket};
 
 use super::{ALPN_JOIN, ALPN_SYNC, Inner, device_id, link};
-use crate::replica::ReplicaError;
+use crate::replica::{ReplicaError, SealedGovernance};
 use crate::session::Side;
 use crate::wire;
 
-/// Longest request or answer, in bytes.
-const FRAME_BYTES_MAX: usize = 4 * 1024;
+/// Longest request or answer, in bytes: an answer carries a sealed key for
+/// every epoch of the charter.
+const FRAME_BYTES_MAX: usize = 512 * 1024;
 /// Longest wait for the other side's frame.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Join requests answered at the same time.
@@ -67,7 +69,11 @@ impl JoinProgress {
 #[derive(Debug, Encode, Decode)]
 enum Answer {
     #[n(0)]
-    Admitted,
+    Admitted {
+        /// Keys of the charter, sealed to the newcomer's device.
+        #[n(0)]
+        governance: SealedGovernance,
+    },
     #[n(1)]
     Refused {
         #[n(0)]
@@ -123,7 +129,7 @@ async fn answer(inner: &Inner, connection: &Connection) -> Result<(), String> {
         .await
         .map_err(|error| error.to_string())?
         .ok_or("no request")?;
-    let answer = if request.device == peer {
+    let answer = if request.certificate.claims.device == peer {
         judge(inner, request).await
     } else {
         Answer::Refused { reason: "the request names another device".into(), try_others: false }
@@ -133,8 +139,21 @@ async fn answer(inner: &Inner, connection: &Connection) -> Result<(), String> {
 }
 
 async fn judge(inner: &Inner, request: JoinRequest) -> Answer {
+    let (device, recipient) = (request.certificate.claims.device, request.certificate.claims.sealing);
     match inner.replica.record(Intent::Admit(request)).await {
-        Ok(_) | Err(ReplicaError::Refused(Refusal::AlreadyMember)) => Answer::Admitted,
+        // Who asks again may have missed the answer. What is in force is the
+        // charter's word on the device, not that of a request nobody checked.
+        Err(ReplicaError::Refused(refusal @ Refusal::AlreadyMember))
+            if !is_enrolled(inner, &device, &recipient) =>
+        {
+            Answer::Refused { reason: refusal.to_string(), try_others: false }
+        }
+        Ok(_) | Err(ReplicaError::Refused(Refusal::AlreadyMember)) => {
+            match inner.replica.seal_governance(recipient).await {
+                Ok(governance) => Answer::Admitted { governance },
+                Err(error) => Answer::Refused { reason: error.to_string(), try_others: true },
+            }
+        }
         Err(ReplicaError::Refused(refusal)) => {
             // This member may lack an invite that another has.
             let try_others = matches!(refusal, Refusal::UnknownInvite | Refusal::NotAMember);
@@ -147,14 +166,25 @@ async fn judge(inner: &Inner, request: JoinRequest) -> Answer {
     }
 }
 
-pub(super) fn spawn(inner: Arc<Inner>, ticket: Ticket, name: String) -> JoinProgress {
+fn is_enrolled(inner: &Inner, device: &DeviceId, sealing: &SealingPublicKey) -> bool {
+    let state = inner.replica.state();
+    state.charter.devices.get(device).is_some_and(|enrolled| enrolled.sealing == *sealing)
+}
+
+pub(super) fn spawn(
+    inner: Arc<Inner>,
+    ticket: Ticket,
+    certificate: DeviceCertificate,
+    name: String,
+) -> JoinProgress {
     let (status, receiver) = watch::channel(JoinStatus::Trying { rounds: 0, last_error: String::new() });
     let task = tokio::spawn(async move {
-        if inner.replica.state().is_member(&inner.me) {
+        if inner.replica.state().charter.is_member(&inner.me) {
             status.send_replace(JoinStatus::Joined);
             return;
         }
-        while let Some(contact) = ask_until_answered(&inner, &ticket, name.clone(), &status).await {
+        let request = ticket.request(certificate, name);
+        while let Some(contact) = ask_until_answered(&inner, &ticket, &request, &status).await {
             status.send_replace(JoinStatus::Admitted);
             if become_member(&inner, contact, &ticket).await {
                 status.send_replace(JoinStatus::Joined);
@@ -169,16 +199,20 @@ pub(super) fn spawn(inner: Arc<Inner>, ticket: Ticket, name: String) -> JoinProg
 async fn ask_until_answered(
     inner: &Inner,
     ticket: &Ticket,
-    name: String,
+    request: &JoinRequest,
     status: &watch::Sender<JoinStatus>,
 ) -> Option<DeviceId> {
-    let request = ticket.request(inner.me, name);
     let mut pause = PAUSE.0;
     for rounds in 1.. {
         let mut last_error = String::from("the invite names nobody to ask");
         for contact in &ticket.contacts {
-            match ask(inner, contact.device, &request).await {
-                Ok(Answer::Admitted) => return Some(contact.device),
+            match ask(inner, contact.device, request).await {
+                Ok(Answer::Admitted { governance }) => {
+                    match inner.replica.learn_governance(governance).await {
+                        Ok(()) => return Some(contact.device),
+                        Err(error) => last_error = error.to_string(),
+                    }
+                }
                 Ok(Answer::Refused { reason, try_others: false }) => {
                     status.send_replace(JoinStatus::Refused(reason));
                     return None;
@@ -220,7 +254,7 @@ async fn become_member(inner: &Arc<Inner>, admitted_by: DeviceId, ticket: &Ticke
             // The link goes on after the join, as any other.
             Ok(connection) => {
                 let link = tokio::spawn(link::run(inner.clone(), connection, Side::Initiator));
-                let member = snapshot.wait_for(|snapshot| snapshot.state.is_member(&inner.me));
+                let member = snapshot.wait_for(|snapshot| snapshot.state.charter.is_member(&inner.me));
                 tokio::select! {
                     _ = tokio::time::timeout(ANSWER_DEADLINE, member) => {}
                     // Refused: this one does not know us either.
@@ -229,7 +263,7 @@ async fn become_member(inner: &Arc<Inner>, admitted_by: DeviceId, ticket: &Ticke
             }
             Err(error) => tracing::debug!(%error, "fetching the charter"),
         }
-        if inner.replica.state().is_member(&inner.me) {
+        if inner.replica.state().charter.is_member(&inner.me) {
             return true;
         }
     }

@@ -12,6 +12,9 @@ use exo_model::id::DeviceId;
 use super::{ALPN_SYNC, Inner, device_id, exchange};
 use crate::session::Side;
 
+/// Shortest pause between looks at what holders of keys owe others; up to twice
+/// as long, so that not everyone seals to a newcomer at once.
+const TEND_EVERY: Duration = Duration::from_secs(20);
 /// Pause between looks for members to dial.
 const SUPERVISE_EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between exchanges without a hint; up to twice as long.
@@ -54,10 +57,10 @@ pub(super) async fn supervise(inner: Arc<Inner>) {
     loop {
         let state = snapshot.borrow_and_update().state.clone();
         links.mark_unchanged();
-        for (device, machine) in &state.machines {
+        for (device, machine) in state.machines.iter() {
             inner.learn(device, &machine.addresses);
         }
-        for device in state.members.keys().filter(|device| **device != inner.me) {
+        for device in state.charter.devices.keys().filter(|device| **device != inner.me) {
             if inner.switch.is_online() && inner.peers.begin_dial(*device) {
                 tokio::spawn(dial(inner.clone(), *device));
             }
@@ -66,6 +69,19 @@ pub(super) async fn supervise(inner: Arc<Inner>) {
             changed = snapshot.changed() => if changed.is_err() { return },
             _ = links.changed() => {}
             () = tokio::time::sleep(SUPERVISE_EVERY) => {}
+        }
+    }
+}
+
+/// Sees to it, now and then, that everyone can read what they may.
+pub(super) async fn tend(inner: Arc<Inner>) {
+    loop {
+        tokio::time::sleep(TEND_EVERY.mul_f64(1.0 + jitter())).await;
+        if let Err(error) = inner.replica.tend().await {
+            if matches!(error, crate::replica::ReplicaError::Closed) {
+                return;
+            }
+            tracing::warn!(%error, "tending keys");
         }
     }
 }

@@ -169,7 +169,8 @@ impl Peers {
     pub(super) fn statuses(&self, state: &CommunityState, me: &DeviceId) -> Vec<PeerStatus> {
         let peers = self.lock();
         state
-            .members
+            .charter
+            .devices
             .keys()
             .filter(|device| *device != me)
             .map(|device| {

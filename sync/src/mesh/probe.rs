@@ -50,7 +50,7 @@ impl Mesh {
 
     async fn forged_change(&self, victim: DeviceId) -> Vec<u8> {
         let state = self.inner.replica.state();
-        let channel = state.channels.keys().next().copied();
+        let channel = state.charter.channels.keys().next().copied();
         let stream = channel.map_or(Stream::Charter, Stream::Channel);
         let feed = FeedId::new(state.id, victim, stream);
         let positions = self.inner.replica.positions().await.unwrap_or_default();

@@ -3,25 +3,33 @@
 //! a part of it.
 #![allow(dead_code, reason = "compiled into every test file, each uses a part")]
 
+pub(crate) mod home;
+/// Whole members in memory, whose programs are not ours: they can be made to
+/// write anything.
+#[allow(unreachable_pub, reason = "shared with the tests of the model")]
+#[path = "../../../model/tests/home/mod.rs"]
+pub(crate) mod insider;
 pub(crate) mod net;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use exo_model::amount::Amount;
+use exo_model::certificate::DeviceCertificate;
+use exo_model::codec;
 use exo_model::decide::Intent;
-use exo_model::envelope::Envelope;
-use exo_model::feed::{Change, FeedId, FeedPosition, Run, Stream, VerifiedEvent, chunk};
-use exo_model::id::{ChannelId, CommunityId, DeviceId};
-use exo_model::invite::{Contact, Ticket};
+use exo_model::envelope::{ENVELOPE_VERSION, Envelope};
+use exo_model::feed::{Change, FeedId, FeedPosition, Run, chunk};
+use exo_model::id::{ChangeHash, ChannelId, CommunityId, DeviceId, PersonId};
 use exo_model::port::{Clock, Signer};
+use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
-use exo_model::{CommunityState, Event};
-use exo_sync::replica::{self, Ingested, Replica, ReplicaConfig};
+use exo_sync::replica::{Ingested, ReplicaConfig, ReplicaError};
+
+pub(crate) use home::Home;
+use insider::{Person, Seeded};
 
 /// Wall time of every story, ms since the Unix epoch.
 pub(crate) const NOW: i64 = 1_790_000_000_000;
@@ -60,8 +68,38 @@ pub(crate) fn device(n: u8) -> DeviceId {
     key(n).device()
 }
 
+/// The person whose first device has key number `n`.
+pub(crate) fn person(n: u8) -> PersonId {
+    Person::new(n).id()
+}
+
+/// Device number `n`, certified by person number `n`.
+pub(crate) fn certificate(n: u8) -> DeviceCertificate {
+    Person::new(n).certify(&key(n), 1)
+}
+
+/// What a replica of device `seed` is opened with. Its randomness goes on after
+/// a restart: `start` tells the openings apart.
+pub(crate) fn config(seed: u8, community: CommunityId, path: PathBuf, start: u64) -> ReplicaConfig {
+    ReplicaConfig {
+        path,
+        community,
+        signer: Arc::new(key(seed)),
+        sealing: SealingKey::of_device(&key(seed)),
+        clock: Arc::new(TestClock::default()),
+        entropy: Arc::new(Seeded::new(u64::from(seed) << 32 | start)),
+        view_cursors: Vec::new(),
+    }
+}
+
 /// A clock that tests set.
 pub(crate) struct TestClock(AtomicI64);
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self(AtomicI64::new(NOW))
+    }
+}
 
 impl TestClock {
     pub(crate) fn set(&self, now_ms: i64) {
@@ -75,10 +113,17 @@ impl Clock for TestClock {
     }
 }
 
-/// A channel message as a change.
+/// A change that is authentic in any stream and means nothing: it names no key.
 pub(crate) fn message(lamport: u64, text: &str) -> Change {
-    let event = Event::MessagePosted { text: text.to_owned() };
-    Change { time_ms: NOW, payload: Envelope::new(lamport, &event).encode() }
+    citing(lamport, text, Vec::new())
+}
+
+/// The same, written under these heads of the charter.
+pub(crate) fn citing(lamport: u64, text: &str, heads: Vec<ChangeHash>) -> Change {
+    let body = text.as_bytes().to_vec();
+    let heads = Some(heads);
+    let envelope = Envelope { version: ENVELOPE_VERSION, lamport, body, heads, key: None, previous: None };
+    Change { time_ms: NOW, payload: codec::encode(&envelope) }
 }
 
 /// An author outside any store, who signs runs of any length and can fork.
@@ -100,7 +145,7 @@ impl Author {
         for change in &changes {
             *end = FeedPosition { seq: end.seq + 1, hash: chunk::change_hash(&feed.device, end, change) };
         }
-        let signature = key(self.seed).sign(&feed.signed_message(&end.hash));
+        let signature = key(self.seed).sign(&feed.signed_message(end));
         Run { feed, first_seq, changes, signature }
     }
 
@@ -111,146 +156,22 @@ impl Author {
     }
 }
 
-/// One device's folder with its open replica.
-pub(crate) struct Home {
-    pub(crate) seed: u8,
-    pub(crate) community: CommunityId,
-    pub(crate) folder: Arc<tempfile::TempDir>,
-    pub(crate) clock: Arc<TestClock>,
-    pub(crate) replica: Replica,
-    pub(crate) seen: Arc<Mutex<Vec<VerifiedEvent>>>,
-    pub(crate) thread: JoinHandle<()>,
+/// Words without anything else.
+pub(crate) fn posting(channel: ChannelId, text: &str) -> Intent {
+    Intent::Post {
+        channel,
+        text: text.to_owned(),
+        reply_to: None,
+        mentions: Vec::new(),
+        attachments: Vec::new(),
+    }
 }
 
-impl Home {
-    /// Founds "Garden" as device `seed`.
-    pub(crate) fn found(seed: u8) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("store.db");
-        let clock = TestClock(AtomicI64::new(NOW));
-        let floor = Amount::from_token_mib(-1_000);
-        let community = replica::found(&path, &key(seed), &clock, "Ona", "Garden", floor, [seed; 32])
-            .expect("a new community");
-        Self::open(seed, community, Arc::new(folder), Vec::new())
-    }
-
-    /// An empty replica of `community` on device `seed`.
-    pub(crate) fn empty(seed: u8, community: CommunityId) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        Self::open(seed, community, Arc::new(folder), Vec::new())
-    }
-
-    pub(crate) fn open(
-        seed: u8,
-        community: CommunityId,
-        folder: Arc<tempfile::TempDir>,
-        view_cursors: Vec<(FeedId, u64)>,
-    ) -> Self {
-        let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
-        let config = ReplicaConfig {
-            path: folder.path().join("store.db"),
-            community,
-            signer: Arc::new(key(seed)),
-            clock: clock.clone(),
-            view_cursors,
-        };
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let sink = seen.clone();
-        let (replica, thread) =
-            Replica::open(config, move |update| sink.lock().expect("no panic").extend(update.events))
-                .expect("the store opens");
-        Self { seed, community, folder, clock, replica, seen, thread }
-    }
-
-    /// Closes and opens again; the views are where they were.
-    pub(crate) async fn reopen(self) -> Self {
-        let cursors = self.cursors();
-        let (seed, community, folder) = (self.seed, self.community, self.folder.clone());
-        self.close().await;
-        Self::open(seed, community, folder, cursors)
-    }
-
-    pub(crate) async fn close(self) {
-        self.replica.close().await;
-        self.thread.join().expect("the thread ends well");
-    }
-
-    /// Up to where the observer was told.
-    pub(crate) fn cursors(&self) -> Vec<(FeedId, u64)> {
-        let mut last = BTreeMap::new();
-        for event in self.seen.lock().expect("no panic").iter() {
-            last.insert(event.feed, event.seq);
-        }
-        last.into_iter().collect()
-    }
-
-    pub(crate) fn device(&self) -> DeviceId {
-        device(self.seed)
-    }
-
-    pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("store.db")
-    }
-
-    pub(crate) fn state(&self) -> Arc<CommunityState> {
-        self.replica.state()
-    }
-
-    pub(crate) fn digest(&self) -> [u8; 32] {
-        self.replica.snapshot().digest
-    }
-
-    pub(crate) fn channel(&self) -> ChannelId {
-        *self.state().channels.keys().next().expect("the channel \"general\"")
-    }
-
-    /// `author`'s feed of messages.
-    pub(crate) fn messages_of(&self, author: DeviceId) -> FeedId {
-        FeedId::new(self.community, author, Stream::Channel(self.channel()))
-    }
-
-    pub(crate) async fn post(&self, text: &str) {
-        let intent = Intent::Post { channel: self.channel(), text: text.to_owned() };
-        self.replica.record(intent).await.expect("a member may write");
-    }
-
-    /// Issues an invite and makes its ticket.
-    pub(crate) async fn invite(&self, uses: u32, expires_ms: i64, contacts: Vec<Contact>) -> Ticket {
-        static INVITES: AtomicI64 = AtomicI64::new(1);
-        let mut seed = [0xa5; 32];
-        seed[..8].copy_from_slice(&INVITES.fetch_add(1, Ordering::SeqCst).to_le_bytes());
-        let secret = SecretKey::from_bytes(&seed);
-        let ticket = Ticket::new(self.community, "Garden".into(), &secret, expires_ms, contacts);
-        let intent = Intent::IssueInvite { key: ticket.key(), uses, expires_ms };
-        self.replica.record(intent).await.expect("the owner may invite");
-        ticket
-    }
-
-    /// Admits device `seed` without any network.
-    pub(crate) async fn admit(&self, seed: u8) -> DeviceId {
-        let ticket = self.invite(1, NOW + 1_000, Vec::new()).await;
-        let request = ticket.request(device(seed), format!("Member {seed}"));
-        self.replica.record(Intent::Admit(request)).await.expect("the invite is fresh");
-        device(seed)
-    }
-
-    /// Takes everything that `other` has, as long as that brings something.
-    pub(crate) async fn pull(&self, other: &Self) {
-        loop {
-            let mut stored = false;
-            for (feed, end) in other.replica.positions().await.expect("positions") {
-                let mut after = 0;
-                while after < end.seq {
-                    let run = other.replica.read_run(feed, after).await.expect("readable").expect("there");
-                    after += run.changes.len() as u64;
-                    let became = self.replica.ingest(run).await.expect("an honest run");
-                    stored |= matches!(became, Ingested::Stored(_));
-                }
-            }
-            if !stored {
-                return;
-            }
-        }
+/// What an ingestion was refused for.
+pub(crate) fn rejection(result: Result<Ingested, ReplicaError>) -> exo_model::feed::Rejection {
+    match result {
+        Err(ReplicaError::Rejected(rejection)) => rejection,
+        other => panic!("not rejected: {other:?}"),
     }
 }
 

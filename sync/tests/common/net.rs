@@ -11,10 +11,11 @@ use exo_model::decide::Intent;
 use exo_model::id::{CommunityId, DeviceId};
 use exo_model::invite::{Contact, Ticket};
 use exo_sync::mesh::{JoinStatus, Mesh, MeshConfig, PeerPath, StageStream};
+use exo_sync::replica::ReplicaError;
 use exo_sync::session::{FRAME_BYTES_MAX, FeedHead, Frame, WIRE_VERSION};
 use exo_sync::wire;
 
-use super::{DEADLINE, Home, NOW, in_time, key, until};
+use super::{DEADLINE, Home, NOW, certificate, in_time, key, until};
 
 /// A home with its mesh.
 pub(crate) struct Node {
@@ -60,14 +61,14 @@ impl Node {
     pub(crate) async fn joins(&self, ticket: &Ticket) {
         let status = self.tries(ticket, |status| !matches!(status, JoinStatus::Trying { .. })).await;
         assert!(matches!(status, JoinStatus::Admitted | JoinStatus::Joined), "{status:?}");
-        until("membership", || self.home.state().is_member(&self.home.device())).await;
-        until("a channel", || !self.home.state().channels.is_empty()).await;
+        until("membership", || self.home.state().charter.is_member(&self.home.device())).await;
+        until("a channel", || !self.home.state().charter.channels.is_empty()).await;
         self.offer().await;
     }
 
     /// Starts a join and waits for a status.
     pub(crate) async fn tries(&self, ticket: &Ticket, stop: impl FnMut(&JoinStatus) -> bool) -> JoinStatus {
-        let join = self.mesh.join(ticket, format!("Member {}", self.home.seed));
+        let join = self.mesh.join(ticket, certificate(self.home.seed), format!("Member {}", self.home.seed));
         let mut status = join.watch();
         let stopped = in_time("a join status", status.wait_for(stop)).await;
         stopped.expect("the join goes on").clone()
@@ -77,7 +78,16 @@ impl Node {
     pub(crate) async fn offer(&self) {
         let addresses = self.mesh.local_addresses();
         let intent = Intent::OfferMachine { memory_bytes: 0, micros_per_mib: 0, addresses };
-        self.home.replica.record(intent).await.expect("a member may offer");
+        // A newcomer may know that it is in before it has a key to write with.
+        let offered = async {
+            loop {
+                match self.home.replica.record(intent.clone()).await {
+                    Err(ReplicaError::Compose(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                    result => return result.expect("a member may offer"),
+                }
+            }
+        };
+        in_time("a key to write with", offered).await;
     }
 
     pub(crate) fn contact(&self) -> Contact {

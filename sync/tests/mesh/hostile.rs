@@ -1,7 +1,9 @@
 //! Strangers are refused; a hostile member is noted and hurts nobody.
 
-use exo_model::feed::{FeedId, Run, Stream};
+use exo_model::decide::Intent;
+use exo_model::feed::{Change, FeedId, Run, Stream};
 use exo_model::id::CommunityId;
+use exo_model::trust::TrustLevel;
 use exo_sync::mesh::probe::Hostility;
 use exo_sync::mesh::{ALPN_STAGE, ALPN_SYNC};
 use exo_sync::session::{FRAME_BYTES_MAX, Frame, WIRE_VERSION};
@@ -9,7 +11,7 @@ use exo_sync::wire;
 use iroh::endpoint::{Connection, ConnectionError};
 
 use crate::common::net::{Node, converge, hello, raw_dial, raw_endpoint, raw_exchange};
-use crate::common::{Author, device, in_time, until};
+use crate::common::{Author, NOW, device, in_time, person, until};
 
 /// The seed of a member whose program is not ours.
 const MALLORY: u8 = 66;
@@ -108,7 +110,7 @@ async fn n1_n10_a1_misdeeds_of_a_member_are_noted_and_honest_sync_goes_on() {
     victim.home.admit(MALLORY).await;
     let feed = victim.home.messages_of(device(MALLORY));
     victim.home.replica.ingest(Author::new(MALLORY).messages(feed, 0, 1)).await.expect("honest so far");
-    let before = victim.home.digest();
+    let before = (victim.home.end_of(&feed).await, victim.home.replica.snapshot().change_count);
     let mallory = raw_endpoint(MALLORY, &[], 1 << 20).await;
     let connection = raw_dial(&mallory, &victim, ALPN_SYNC).await;
     let community = victim.home.community;
@@ -126,7 +128,8 @@ async fn n1_n10_a1_misdeeds_of_a_member_are_noted_and_honest_sync_goes_on() {
         noted += 1;
         until("a note on garbage", || victim.mesh.refusals().len() == noted).await;
     }
-    assert_eq!(victim.home.digest(), before);
+    let after = (victim.home.end_of(&feed).await, victim.home.replica.snapshot().change_count);
+    assert_eq!(after, (before.0, before.1 + 1), "nothing came in; the fork was proven");
     assert!(!greets(&connection, community).await.is_empty(), "the same connection still serves");
     let ben = victim.befriend(2).await;
     victim.home.post("unharmed").await;
@@ -155,6 +158,50 @@ async fn a2_a_bad_run_among_good_ones_is_refused_alone() {
     until("both good runs", || victim.home.replica.snapshot().change_count == before + 6).await;
     until("a note", || victim.mesh.refusals().len() == 1).await;
     assert!(victim.mesh.refusals()[0].reason.contains("signature"));
+}
+
+/// What does not fit today is put off; the rest of the feed, which then has no
+/// place, is nobody's fault.
+#[tokio::test]
+async fn n6_a_flood_beyond_the_quota_is_put_off_without_blame() {
+    let victim = Node::found(1).await;
+    victim.home.admit_at(MALLORY, TrustLevel::Public).await;
+    let mallory = raw_endpoint(MALLORY, &[], 1 << 20).await;
+    let connection = raw_dial(&mallory, &victim, ALPN_SYNC).await;
+    let mut author = Author::new(MALLORY);
+    let feed = victim.home.messages_of(device(MALLORY));
+    let big = vec![Change { time_ms: NOW, payload: vec![7; 32_000] }; 15];
+    let mut frames = vec![hello(victim.home.community, Vec::new())];
+    frames.extend((0..12).map(|_| Frame::Changes(author.run(feed, big.clone()))));
+    frames.push(Frame::Done);
+    let (_send, mut recv) = raw_exchange(&connection, &frames).await;
+    // The exchange ends as any other.
+    while let Ok(Some(_)) = in_time("an end", wire::read_bytes(&mut recv, FRAME_BYTES_MAX)).await {}
+    until("what fits", || {
+        let told = victim.home.seqs(&feed);
+        told.len() == 8 * 15
+    })
+    .await;
+    greets(&connection, victim.home.community).await;
+    assert_eq!(victim.home.end_of(&feed).await.seq, 8 * 15);
+    assert!(victim.mesh.refusals().is_empty(), "{:?}", victim.mesh.refusals());
+}
+
+/// Refused from the removal on, on every protocol but joining.
+#[tokio::test]
+async fn n5_a_removed_members_device_is_refused_from_then_on() {
+    let node = Node::found(1).await;
+    node.home.admit(MALLORY).await;
+    let mallory = raw_endpoint(MALLORY, &[], 1 << 20).await;
+    let connection = raw_dial(&mallory, &node, ALPN_SYNC).await;
+    greets(&connection, node.home.community).await;
+    let remove = Intent::Remove { person: person(MALLORY), ban: false, reason: String::new() };
+    node.home.replica.record(remove).await.expect("the owner may");
+    for alpn in [ALPN_SYNC, ALPN_STAGE, iroh_blobs::ALPN, iroh_gossip::ALPN] {
+        let connection = raw_dial(&mallory, &node, alpn).await;
+        assert_eq!(close_code(&connection).await, 1);
+    }
+    assert!(node.mesh.peers().is_empty());
 }
 
 /// A flood of hostile things leaves a bounded number of notes.

@@ -8,9 +8,9 @@ use exo_sync::mesh::{ALPN_JOIN, JoinStatus};
 use exo_sync::wire;
 
 use crate::common::net::{Node, converge, raw_dial, raw_endpoint};
-use crate::common::{NOW, device, in_time, until};
+use crate::common::{NOW, certificate, device, in_time, person, until};
 
-const FRAME_BYTES_MAX: usize = 4 * 1024;
+const FRAME_BYTES_MAX: usize = 64 * 1024;
 
 fn refusal(status: JoinStatus) -> String {
     match status {
@@ -38,7 +38,7 @@ async fn m7_a_one_use_invite_admits_once_and_an_expired_one_nobody() {
     let late = owner.home.invite(1, NOW + 1_000, vec![owner.contact()]).await;
     owner.home.clock.set(NOW + 1_001);
     assert!(refusal(second.tries(&late, done).await).contains("expired"));
-    assert!(!owner.home.state().is_member(&device(3)));
+    assert!(!owner.home.state().charter.is_member(&device(3)));
     assert_eq!(second.home.replica.snapshot().change_count, 0, "a refused newcomer learns nothing");
 }
 
@@ -55,7 +55,7 @@ async fn m7_a_ticket_nobody_issued_goes_on_trying_and_gets_nothing() {
         matches!(&tried, JoinStatus::Trying { last_error, .. } if last_error.contains("not known")),
         "{tried:?}"
     );
-    assert_eq!(owner.home.state().members.len(), 1);
+    assert_eq!(owner.home.state().charter.members.len(), 1);
 }
 
 #[tokio::test]
@@ -64,10 +64,22 @@ async fn m7_a_request_for_another_device_or_name_is_refused() {
     let ticket = owner.home.invite(5, NOW + 1_000, vec![owner.contact()]).await;
     let thief = raw_endpoint(66, &[], 1 << 20).await;
     let before = owner.home.digest();
-    let honest = ticket.request(device(66), "Eve".into());
-    let mut requests = vec![ticket.request(device(2), "Ben".into())];
-    requests.push(ticket.request(device(66), "  Eve\u{202e} ".into()));
+    let honest = ticket.request(certificate(66), "Eve".into());
+    let mut requests = vec![ticket.request(certificate(2), "Ben".into())];
+    requests.push(ticket.request(certificate(66), "  Eve\u{202e} ".into()));
     requests.push(JoinRequest { name: "Owner".into(), ..honest.clone() });
+    // Poses as a device of someone who is in, with a certificate nobody signed
+    // and an invite nobody issued: the answer carries the keys of the charter.
+    let mut posing = certificate(66);
+    posing.claims.person = person(1);
+    let made_up = Ticket::new(
+        owner.home.community,
+        "Garden".into(),
+        &SecretKey::from_bytes(&[0xee; 32]),
+        NOW + 1_000,
+        Vec::new(),
+    );
+    requests.push(made_up.request(posing, "Ona".into()));
     let elsewhere = CommunityId::from_bytes([9; 32]);
     requests.push(JoinRequest { community: elsewhere, ..honest });
     for request in &requests {
@@ -99,13 +111,13 @@ async fn a_join_started_while_nobody_is_online_completes_later() {
     owner.mesh.set_online(false);
     assert!(!owner.mesh.is_online());
     let newcomer = Node::newcomer(2, owner.home.community).await;
-    let join = newcomer.mesh.join(&ticket, "Ben".into());
+    let join = newcomer.mesh.join(&ticket, certificate(2), "Ben".into());
     let mut status = join.watch();
     let tried = status.wait_for(|status| matches!(status, JoinStatus::Trying { rounds: 1.., .. }));
     in_time("a first round", tried).await.expect("goes on");
     owner.mesh.set_online(true);
     in_time("the end", status.wait_for(|status| *status == JoinStatus::Joined)).await.expect("goes on");
-    assert_eq!(newcomer.home.state().name_of(&device(2)), "Ben");
+    assert_eq!(newcomer.home.state().charter.members[&person(2)].name, "Ben");
     converge(&[&owner, &newcomer]).await;
 }
 

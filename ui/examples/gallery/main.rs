@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Pages: `onboarding`, `problem`, `joining`, `main`, `empty`, `fetching`,
-//! `answering`, `banner`, `strange` (names and texts in many scripts), `long` (a
+//! `answering`, `banner`, `phrase`, `strange` (names and texts in many scripts), `long` (a
 //! long history). Nothing is stored and nobody is asked: a thread plays the part
 //! of the program. `--press` types into the window first, in the notation of
 //! [`keys`].

@@ -17,6 +17,7 @@ pub(crate) fn play(handle: &WindowHandle, mut view: View, inbox: &mpsc::Receiver
                 view.appearance = appearance;
                 view.me.name = name;
                 view.community = community;
+                view.recovery_words = sample::recovery_words();
             }
             Intent::Join { name, .. } => {
                 view.me.name = name;
@@ -31,6 +32,7 @@ pub(crate) fn play(handle: &WindowHandle, mut view: View, inbox: &mpsc::Receiver
             Intent::StopAsk => view.ask.state = AskState::Stopped,
             Intent::CreateInvite => view.ticket = Some(TICKET.to_owned()),
             Intent::CloseInvite => view.ticket = None,
+            Intent::ForgetPhrase => view.recovery_words.clear(),
             Intent::DismissBanner => view.banner = None,
             Intent::Quit => return,
         }

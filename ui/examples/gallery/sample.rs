@@ -15,6 +15,13 @@ pub(crate) const ANSWER: &str = "You share memory in the rail on the left: choos
 pub(crate) const TICKET: &str = "exo1q9f4kz7m2x0h6wd3n8t5r7yvc4l2s0aj9g8e6u3p5q7k9f4z7m2x0h6wd3n8t5r7yvc4l2s0\
     aj9g8e6u3p5q7k9f4z7m2x0h6wd3n8t5r7yvc4l2s0aj9g8e6u3p5";
 
+/// A recovery phrase that opens nothing.
+pub(crate) fn recovery_words() -> Vec<String> {
+    let words = "ladder umbrella meadow lantern gravity orchard kitchen velvet harvest puzzle cradle window \
+                 timber castle winter sponsor rhythm glacier saddle morning copper whisper anchor bicycle";
+    words.split(' ').map(str::to_owned).collect()
+}
+
 /// One message; Ana is the person in front of the window.
 pub(crate) fn message(id: &str, author: &str, time: &str, day: &str, text: &str) -> MessageRow {
     MessageRow {
@@ -54,9 +61,11 @@ fn community() -> View {
         },
         members: vec![
             member("Ana Berger", Role::Owner, true),
-            member("Ben", Role::Member, true),
-            member("Chloe Martin", Role::Member, true),
+            member("Ben", Role::Admin, true),
+            member("Chloe Martin", Role::Moderator, true),
             member("Grandma Ilse", Role::Member, false),
+            member("Emil", Role::Guest, true),
+            member("Attic box", Role::Keeper, true),
         ],
         peers: vec![
             peer("ana-laptop", PeerPath::ThisMachine, Some((0, 1)), 2_048),
@@ -137,6 +146,7 @@ pub(crate) fn view(page: &str) -> View {
             view.ask.state =
                 AskState::Failed { reason: "Chloe's machine left and no other holds its layers.".to_owned() };
         }
+        "phrase" => view.recovery_words = recovery_words(),
         "strange" => strange(&mut view),
         "long" => {
             view.messages = (0..2_500)

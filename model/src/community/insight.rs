@@ -1,0 +1,151 @@
+//! What others make of a community: who said what, what is reported, what
+//! reputations rest on, and where two replicas can be compared.
+
+use std::collections::BTreeMap;
+
+use super::{Community, WordStanding};
+use crate::board::PlacedEdit;
+use crate::codec;
+use crate::conversation::Spoken;
+use crate::dispute::Disputes;
+use crate::event::charter::{ReportOutcome, VouchGround};
+use crate::event::{BoardEvent, Event};
+use crate::feed::VerifiedEvent;
+use crate::id::{ChangeHash, PersonId};
+use crate::moderation::Deed;
+use crate::trust::evidence::{Evidence, Moderation, Settled, Severity, Vouch, VouchKind};
+
+/// Where a replica stands, in two hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Hash of where every stream of every device ends.
+    pub frontier: [u8; 32],
+    /// [`CommunityState::hash`](super::CommunityState::hash): the same on every
+    /// replica with the same frontier that can read charter and ledger.
+    pub state: [u8; 32],
+}
+
+impl Community {
+    /// Where this replica stands. Two with one frontier and two states would
+    /// be a fault of the program, or of a disk.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let ends: Vec<_> = self.frontier().collect();
+        Checkpoint { frontier: *blake3::hash(&codec::encode(&ends)).as_bytes(), state: self.state.hash() }
+    }
+
+    /// The person who wrote an event, whether they are a member still or not.
+    pub fn author_of(&self, event: &VerifiedEvent) -> Option<PersonId> {
+        self.charter.now().ever_of(&event.feed.device)
+    }
+
+    /// Words for a [`Conversation`](crate::conversation::Conversation); `None`
+    /// where they do not count (yet).
+    pub fn spoken(&self, event: &VerifiedEvent) -> Option<Spoken> {
+        let author = self.author_of(event)?;
+        (self.word_standing(event) == WordStanding::Counts).then(|| Spoken::of(event, author))
+    }
+
+    /// An edit for a [`Board`](crate::board::Board); `None` where it does not
+    /// count (yet). What lies beyond a fence counts if someone built on it, so
+    /// it is handed on with a mark.
+    pub fn placed_edit(&self, event: &VerifiedEvent) -> Option<PlacedEdit> {
+        let Ok(Event::Board(BoardEvent::Edited { edit })) = &event.event else { return None };
+        let fenced = match self.word_standing(event) {
+            WordStanding::Counts => false,
+            WordStanding::Void => true,
+            WordStanding::Waiting | WordStanding::NotEntitled => return None,
+        };
+        let previous = Some(event.previous).filter(|_| event.seq > 1 || event.feed.segment > 0);
+        Some(PlacedEdit {
+            id: event.hash,
+            author: event.feed.device,
+            previous,
+            time_ms: event.time_ms,
+            fenced,
+            edit: edit.clone(),
+        })
+    }
+
+    /// What reputations are computed from, as far as events say it. Failures
+    /// and spot checks have no events yet.
+    pub fn evidence(&self) -> Evidence {
+        Evidence {
+            vouches: self.vouches().collect(),
+            settled: self.settled(),
+            moderation: self.moderated().collect(),
+            ..Evidence::default()
+        }
+    }
+
+    fn vouches(&self) -> impl Iterator<Item = Vouch> + '_ {
+        self.charter.vouches().map(|(from, to, ground, time_ms)| {
+            let kind = match ground {
+                VouchGround::Known => VouchKind::Plain,
+                VouchGround::SafetyWords => VouchKind::SafetyWords,
+                VouchGround::MetInPerson => VouchKind::MetInPerson,
+            };
+            Vouch { from, to, kind, time_ms }
+        })
+    }
+
+    /// Sums by payer and payee, of what was not given back.
+    fn settled(&self) -> Vec<Settled> {
+        let now = self.charter.now();
+        let mut sums: BTreeMap<(PersonId, PersonId), u64> = BTreeMap::new();
+        for lock in self.ledger.locks().values() {
+            let (Some(payer), Some(payee)) = (now.ever_of(&lock.payer), now.ever_of(&lock.payee)) else {
+                continue;
+            };
+            let kept = lock.final_amount().checked_sub(lock.refunded()).unwrap_or_default();
+            let kept = u64::try_from(kept.token_mib()).unwrap_or(0);
+            let sum = sums.entry((payer, payee)).or_default();
+            *sum = sum.saturating_add(kept);
+        }
+        let last_ms = self.latest_ms;
+        let entry = |((payer, payee), token_mib)| Settled { payer, payee, token_mib, last_ms };
+        sums.into_iter().filter(|(_, sum)| *sum > 0).map(entry).collect()
+    }
+
+    fn moderated(&self) -> impl Iterator<Item = Moderation> + '_ {
+        self.charter.moderation().log().filter_map(|row| {
+            let severity = match row.deed {
+                Deed::Removed | Deed::Banned => Severity::Removed,
+                Deed::Decided(_, ReportOutcome::Warned | ReportOutcome::Hidden) => Severity::Warned,
+                _ => return None,
+            };
+            Some(Moderation { subject: row.subject, by: row.by, severity, time_ms: row.time_ms })
+        })
+    }
+
+    /// All disputes.
+    pub const fn disputes(&self) -> &Disputes {
+        self.charter.disputes()
+    }
+
+    /// Takes reports whose authors had the right to file them.
+    pub(super) fn take_reports(&mut self, events: &[VerifiedEvent]) {
+        let filed = events.iter().filter(|event| matches!(event.event, Ok(Event::Moderation(_))));
+        let waiting = std::mem::take(&mut self.waiting_reports);
+        for event in filed.cloned().chain(waiting) {
+            match (self.word_standing(&event), self.author_of(&event), &event.event) {
+                (WordStanding::Counts, Some(author), Ok(Event::Moderation(body))) => {
+                    self.reports.apply(event.hash, author, event.time_ms, body);
+                }
+                (WordStanding::Waiting, ..) if self.waiting_reports.len() < super::REPORTS_WAITING_MAX => {
+                    self.waiting_reports.push(event);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What moderators are asked to look at, oldest first.
+    pub fn open_reports(&self) -> Vec<crate::moderation::OpenReport<'_>> {
+        self.reports.open(self.charter.moderation())
+    }
+
+    /// Why everyone was asked not to look at a message, if they were.
+    pub fn is_hidden(&self, author: PersonId, message: ChangeHash) -> bool {
+        self.charter.moderation().hiding(author, message).is_some()
+    }
+}

@@ -1,0 +1,185 @@
+//! A community as one sequence of bytes: all feeds, as they were signed.
+//!
+//! The form is canonical: one frame for each segment of a feed, in the order
+//! of feeds, with the author's signature over its last change; so two replicas
+//! with the same changes export the same bytes, and export, import, export
+//! gives them again. Nothing is opened: what is sealed stays sealed. Whoever
+//! imports passes every frame through the [gate](crate::feed::gate), like
+//! anything else of unknown origin.
+//!
+//! `magic, version, community, frames (length in 4 bytes, run in CBOR),
+//! a length of 0, BLAKE3 of everything before`. Never here: files, and
+//! passphrases around them.
+
+use crate::codec::{self, DecodeError};
+use crate::feed::{FeedId, Run};
+use crate::id::CommunityId;
+
+/// What every export starts with.
+pub const MAGIC: &[u8; 8] = b"exo-comm";
+/// The version this build writes and reads.
+pub const EXPORT_VERSION: u8 = 1;
+/// Longest frame: one segment of a feed.
+pub const FRAME_BYTES_MAX: usize = 64 << 20;
+
+const DIGEST_LEN: usize = 32;
+const LENGTH_LEN: usize = 4;
+
+/// Bytes that are no export, or not a whole one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExportError {
+    /// Not an export at all.
+    #[error("this is not an exported community")]
+    NotAnExport,
+    /// Written by a newer program.
+    #[error("this export has version {0}; this program reads version {EXPORT_VERSION}: update it")]
+    Version(u8),
+    /// Cut short or changed.
+    #[error("the export is damaged or incomplete: copy it again")]
+    Damaged,
+    /// A frame is longer than allowed.
+    #[error("a part of {0} bytes is longer than an export's parts may be")]
+    TooLong(usize),
+    /// A frame is no run.
+    #[error("part {index}: {reason}")]
+    Frame {
+        /// Number of the frame, from 0.
+        index: usize,
+        /// What is wrong with it.
+        reason: DecodeError,
+    },
+    /// A frame is another community's, not the whole of a segment, or not in
+    /// order.
+    #[error("part {0} is out of order, or of another community")]
+    Order(usize),
+}
+
+/// Writes an export, frame by frame.
+#[derive(Debug)]
+pub struct Exporter {
+    community: CommunityId,
+    hasher: blake3::Hasher,
+    last: Option<FeedId>,
+    frames: usize,
+}
+
+impl Exporter {
+    /// An export of `community`; returns its first bytes.
+    pub fn new(community: CommunityId) -> (Self, Vec<u8>) {
+        let mut exporter = Self { community, hasher: blake3::Hasher::new(), last: None, frames: 0 };
+        let mut head = MAGIC.to_vec();
+        head.push(EXPORT_VERSION);
+        head.extend_from_slice(community.as_bytes());
+        exporter.hasher.update(&head);
+        (exporter, head)
+    }
+
+    /// The bytes of the next segment: all of its changes in one run, feeds in
+    /// ascending order.
+    ///
+    /// # Errors
+    /// [`ExportError`] where it does not belong here or is too long.
+    pub fn segment(&mut self, run: &Run) -> Result<Vec<u8>, ExportError> {
+        check_order(self.frames, &self.community, self.last.as_ref(), run)?;
+        let run_bytes = codec::encode(run);
+        if run_bytes.len() > FRAME_BYTES_MAX {
+            return Err(ExportError::TooLong(run_bytes.len()));
+        }
+        let length = u32::try_from(run_bytes.len()).map_err(|_| ExportError::TooLong(run_bytes.len()))?;
+        let mut frame = length.to_be_bytes().to_vec();
+        frame.extend_from_slice(&run_bytes);
+        self.hasher.update(&frame);
+        self.last = Some(run.feed);
+        self.frames += 1;
+        Ok(frame)
+    }
+
+    /// The last bytes.
+    pub fn finish(mut self) -> Vec<u8> {
+        let mut tail = vec![0; LENGTH_LEN];
+        self.hasher.update(&tail);
+        tail.extend_from_slice(self.hasher.finalize().as_bytes());
+        tail
+    }
+}
+
+/// Reads an export from memory (a mapped file).
+#[derive(Clone, Debug)]
+pub struct Importer<'a> {
+    community: CommunityId,
+    rest: &'a [u8],
+    last: Option<FeedId>,
+    frames: usize,
+}
+
+impl<'a> Importer<'a> {
+    /// Checks that the export is whole before anything of it is looked at.
+    ///
+    /// # Errors
+    /// See [`ExportError`].
+    pub fn new(bytes: &'a [u8]) -> Result<Self, ExportError> {
+        let rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or(ExportError::NotAnExport)?;
+        let (version, rest) = rest.split_first().ok_or(ExportError::Damaged)?;
+        if *version != EXPORT_VERSION {
+            return Err(ExportError::Version(*version));
+        }
+        let (community, rest) =
+            rest.split_first_chunk::<{ CommunityId::LEN }>().ok_or(ExportError::Damaged)?;
+        let (rest, digest) = rest.split_last_chunk::<DIGEST_LEN>().ok_or(ExportError::Damaged)?;
+        if blake3::hash(&bytes[..bytes.len() - DIGEST_LEN]).as_bytes() != digest {
+            return Err(ExportError::Damaged);
+        }
+        let rest = rest.strip_suffix([0; LENGTH_LEN].as_slice()).ok_or(ExportError::Damaged)?;
+        Ok(Self { community: CommunityId::from_bytes(*community), rest, last: None, frames: 0 })
+    }
+
+    /// Which community it is of.
+    pub const fn community(&self) -> CommunityId {
+        self.community
+    }
+
+    fn next_run(&mut self) -> Result<Run, ExportError> {
+        let (length, rest) = self.rest.split_first_chunk::<LENGTH_LEN>().ok_or(ExportError::Damaged)?;
+        let length = u32::from_be_bytes(*length) as usize;
+        if length > FRAME_BYTES_MAX {
+            return Err(ExportError::TooLong(length));
+        }
+        let (frame, rest) = rest.split_at_checked(length).ok_or(ExportError::Damaged)?;
+        let run: Run = codec::decode(frame, FRAME_BYTES_MAX)
+            .map_err(|reason| ExportError::Frame { index: self.frames, reason })?;
+        check_order(self.frames, &self.community, self.last.as_ref(), &run)?;
+        self.rest = rest;
+        self.last = Some(run.feed);
+        self.frames += 1;
+        Ok(run)
+    }
+}
+
+impl Iterator for Importer<'_> {
+    type Item = Result<Run, ExportError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let run = self.next_run();
+        if run.is_err() {
+            self.rest = &[];
+        }
+        Some(run)
+    }
+}
+
+fn check_order(
+    index: usize,
+    community: &CommunityId,
+    last: Option<&FeedId>,
+    run: &Run,
+) -> Result<(), ExportError> {
+    let follows = last.is_none_or(|last| *last < run.feed);
+    if follows && run.feed.community == *community && run.first_seq == 1 {
+        Ok(())
+    } else {
+        Err(ExportError::Order(index))
+    }
+}

@@ -1,0 +1,80 @@
+//! Tending keys: epochs are started, their keys sealed to who may have them,
+//! and what is missing is asked for.
+//!
+//! Who may have what is said by [`Epochs`](exo_model::epochs::Epochs); here it
+//! is done. A key counts as this device's own only once the event that seals it
+//! is stored: nothing is ever sealed with a key that a power cut could lose.
+
+use std::collections::BTreeSet;
+
+use exo_model::epochs::{KeyDuty, seal_audience, seal_context};
+use exo_model::event::keys::{Audience, KeyEvent};
+use exo_model::feed::Stream;
+use exo_model::id::{KeyId, SealingPublicKey};
+use exo_model::sealing::{EpochKey, SealedKey, open_key, seal_key};
+
+use super::worker::Worker;
+use super::{ReplicaError, SealedGovernance};
+
+/// Key events written in one go of tending; the rest waits for the next.
+const DUTIES_AT_ONCE: usize = 32;
+
+impl Worker {
+    pub(super) fn rotate(&mut self, audience: Audience) -> Result<(), ReplicaError> {
+        let (key, event) = self.community.start_epoch(audience, self.entropy.as_ref());
+        self.community.learn_key(key);
+        self.write(Stream::Keys, &event.into()).map(drop)
+    }
+
+    /// Does what holders of keys owe others.
+    pub(super) fn tend(&mut self) -> Result<(), ReplicaError> {
+        for duty in self.community.duties().into_iter().take(DUTIES_AT_ONCE) {
+            match duty {
+                KeyDuty::Rotate(audience) if self.community.has_fit_epoch(&audience) => {}
+                KeyDuty::Rotate(audience) => self.rotate(audience)?,
+                KeyDuty::Seal { audience, key, recipients } => {
+                    let entropy = self.entropy.as_ref();
+                    let event = self.community.seal_more(audience, &key, &recipients, entropy);
+                    if let Some(event) = event {
+                        self.write(Stream::Keys, &event.into())?;
+                    }
+                }
+            }
+        }
+        for (audience, key) in self.community.wanted_keys() {
+            let recipient = self.community.sealing_key();
+            self.write(Stream::Keys, &KeyEvent::KeyWanted { audience, key, recipient }.into())?;
+            self.community.complained(audience, key);
+        }
+        Ok(())
+    }
+
+    pub(super) fn seal_governance(&self, recipient: &SealingPublicKey) -> SealedGovernance {
+        let name = seal_audience(&Audience::Governance);
+        let context = seal_context(self.community.id(), &name);
+        let epochs = self.community.epochs().keys_of(self.community.charter(), &Audience::Governance);
+        epochs
+            .filter_map(|id| {
+                let key: &EpochKey = self.community.keyring().key(&id)?;
+                Some((id, seal_key(key, recipient, &context, self.entropy.as_ref()).ok()?))
+            })
+            .collect()
+    }
+
+    pub(super) fn learn_governance(&mut self, keys: &[(KeyId, SealedKey)]) -> Result<(), ReplicaError> {
+        let name = seal_audience(&Audience::Governance);
+        let context = seal_context(self.community.id(), &name);
+        let mut reopen = BTreeSet::new();
+        for (id, seal) in keys {
+            match open_key(seal, id, self.community.local_sealing(), &context) {
+                Ok(key) => reopen.extend(self.community.learn_key(key)),
+                Err(error) => tracing::debug!(key = %id, %error, "a key from the admitting member"),
+            }
+        }
+        if !reopen.is_empty() {
+            self.reopen(reopen)?;
+            self.tell_again()?;
+        }
+        Ok(())
+    }
+}
