@@ -19,7 +19,7 @@ const HELP: &str = "\
   join NAME with TICKET     join with an invite ticket (it starts with exo1)
   phrase [forget]           your recovery phrase; forget deletes it here, once you wrote it down
   remove NAME               take someone out of the community; ban NAME keeps them out
-  role NAME ROLE            make someone owner, admin, moderator, member or guest
+  role NAME ROLE            make someone owner, admin, moderator, member, guest or keeper
   leave                     leave the community
   cancel                    give up a join that nobody has answered
   invite [USES]             make an invite ticket; one use unless you say more

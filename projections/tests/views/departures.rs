@@ -1,4 +1,4 @@
-//! P3 of HAZARDS.md: who leaves takes back what lies beyond the fence, and
+//! P3: who leaves takes back what lies beyond the fence, and
 //! nothing else.
 
 use exo_model::amount::Amount;

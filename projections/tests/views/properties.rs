@@ -1,4 +1,5 @@
-//! P1 and P2 of HAZARDS.md.
+//! P1 and P2: views fed event by event equal views built at once; views behind
+//! the store catch up; a torn log is an earlier whole batch.
 
 use exo_projections::Views;
 
