@@ -198,18 +198,19 @@ impl Case<'_> {
         };
         let rank = self.author().map(|(_, rank)| rank);
         let issued = self.past.invite(*invite).map(|(issued, _, _)| issued);
+        // A later act may be named as well: of it nothing is judged yet.
+        let is_theirs = |removal: usize| {
+            self.past.contains(removal) && self.past.removes(removal) == Some(signing::person_of(certificate))
+        };
         let may_lift = |removal: usize| {
-            let is_theirs = self.past.contains(removal)
-                && self.past.removes(removal) == Some(signing::person_of(certificate));
-            let is_ban = matches!(self.dag.acts[removal].event, E::Removed { ban: true, .. });
-            let may = if is_ban {
+            if matches!(self.dag.acts[removal].event, E::Removed { ban: true, .. }) {
                 rank >= self.past.rank_of_author(removal)
             } else {
                 issued.is_some_and(|issued| self.dag.past[issued].contains(&removal))
-            };
-            is_theirs && may
+            }
         };
-        lifts.iter().filter_map(|id| self.dag.find(id)).filter(|removal| may_lift(*removal)).collect()
+        let named = lifts.iter().filter_map(|id| self.dag.find(id));
+        named.filter(|removal| is_theirs(*removal) && may_lift(*removal)).collect()
     }
 
     /// An admission names only what it may lift, and leaves nothing standing
