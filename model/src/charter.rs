@@ -193,25 +193,16 @@ impl Charter {
     /// Judges the next act in the order. Returns false where that may change
     /// what was judged before.
     fn append(&mut self, number: ActIx) -> bool {
-        let (fences, signed) = (self.pass.fencing.len(), self.pass.signed);
-        self.pass.take(&self.dag, &self.applied, number);
-        let event = &self.dag.node(number).act.event;
-        if matches!(event, Some(CharterEvent::Dispute(_))) {
-            self.generation += 1;
-        }
-        // A fence that counts for nothing because of what fences before it took
-        // away: had it come earlier, it may have had a say in whether these
-        // apply.
-        let counts =
-            matches!(self.pass.standings[number as usize], ActStanding::Counts | ActStanding::Unsigned);
-        if self.pass.has_void && !counts && pass::may_fence(&self.dag, number) {
+        // Which fences apply, and in which turn, depends on all of them.
+        if pass::may_fence(&self.dag, number) {
             return false;
         }
-        if self.pass.fencing.len() != fences || self.pass.signed != signed {
+        let signed = self.pass.signed;
+        self.pass.take(&self.dag, &self.applied, number);
+        if matches!(self.dag.node(number).act.event, Some(CharterEvent::Dispute(_))) {
             self.generation += 1;
-            return fences::extend(&self.dag, &self.pass, &mut self.applied);
         }
-        true
+        self.pass.signed == signed
     }
 
     /// How many events of a device more may wait for their past. Whoever

@@ -273,18 +273,6 @@ pub(super) fn settle(dag: &Dag) -> (Pass, Vec<Applied>) {
     }
 }
 
-/// Applies what the newest acts bring, if that changes nothing that was judged
-/// before; else returns false, and all is to be settled anew.
-pub(super) fn extend(dag: &Dag, pass: &Pass, applied: &mut Vec<Applied>) -> bool {
-    while let Some(fence) = next(dag, pass, applied) {
-        if !is_harmless(dag, &pass.records, &fence) || !fence.ignored.is_empty() {
-            return false;
-        }
-        applied.push(fence);
-    }
-    true
-}
-
 /// The fence whose turn it is: of those that no other one takes away
 /// one-sidedly the most senior, or the most senior of all where everyone
 /// takes someone away.

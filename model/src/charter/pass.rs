@@ -59,8 +59,6 @@ pub(super) struct Pass {
     pub(super) moderation: Moderation,
     /// Acts that carry a fence.
     pub(super) fencing: Vec<ActIx>,
-    /// Whether a fence took anything away.
-    pub(super) has_void: bool,
     /// How many acts got their last signature.
     pub(super) signed: usize,
     pub(super) pending: BTreeMap<ActIx, Pending>,
@@ -84,7 +82,6 @@ impl Pass {
             disputes: Disputes::default(),
             moderation: Moderation::default(),
             fencing: Vec::new(),
-            has_void: false,
             signed: 0,
             pending: BTreeMap::new(),
         }
@@ -108,7 +105,6 @@ impl Pass {
             self.standings.resize(index + 1, Standing::NotEntitled);
         }
         self.standings[index] = standing;
-        self.has_void |= standing == Standing::Void;
         self.log_removal(dag, number);
         if carries_fence(dag, number) && matches!(standing, Standing::Counts | Standing::Unsigned) {
             self.fencing.push(number);
