@@ -144,13 +144,17 @@ impl Charter {
     }
 
     /// Judges acts that became ready, in their order: alone where they come
-    /// after all others, else everything anew.
+    /// after all others and none has to do with a fence, else everything anew.
     fn judge(&mut self, ready: &[ActIx]) {
         let appended = ready.first().is_some_and(|first| self.dag.place_of(*first) > self.last);
         if let Some(last) = ready.last() {
             self.last = self.last.max(self.dag.place_of(*last));
         }
-        if appended && ready.iter().all(|number| self.append(*number)) {
+        // Which fences apply, and in which turn, depends on all of them.
+        if appended && !ready.iter().any(|number| pass::may_fence(&self.dag, *number)) {
+            for number in ready {
+                self.append(*number);
+            }
             return;
         }
         self.generation += 1;
@@ -190,19 +194,13 @@ impl Charter {
         self.generation
     }
 
-    /// Judges the next act in the order. Returns false where that may change
-    /// what was judged before.
-    fn append(&mut self, number: ActIx) -> bool {
-        // Which fences apply, and in which turn, depends on all of them.
-        if pass::may_fence(&self.dag, number) {
-            return false;
-        }
-        let signed = self.pass.signed;
+    /// Judges the next act in the order, which changes nothing that was judged
+    /// before but the state of a dispute.
+    fn append(&mut self, number: ActIx) {
         self.pass.take(&self.dag, &self.applied, number);
         if matches!(self.dag.node(number).act.event, Some(CharterEvent::Dispute(_))) {
             self.generation += 1;
         }
-        self.pass.signed == signed
     }
 
     /// How many events of a device more may wait for their past. Whoever

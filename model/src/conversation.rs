@@ -39,11 +39,12 @@ use crate::hash::blake3;
 use crate::id::{ChangeHash, ChannelId, CommunityId, DeviceId, DirectId, PersonId};
 use crate::register::Stamp;
 
+pub use crate::snapshot::{SNAPSHOT_VERSION, SnapshotError};
 pub use activity::{Activity, Cause};
 pub use check::{ATTACHMENT_SIZE_MAX, Fault, MEDIA_TYPE_BYTES_MAX};
 pub use facts::{EDITS_COUNTED_MAX, REACTIONS_PER_PERSON_MAX};
 pub use messages::MESSAGES_MAX;
-pub use snapshot::{SNAPSHOT_BYTES_MAX, SNAPSHOT_VERSION, SnapshotError};
+pub use snapshot::SNAPSHOT_BYTES_MAX;
 pub use view::{MessageView, PAGE_MAX, THREAD_MAX, UNREAD_SCAN_MAX, Unread};
 pub use waiting::{WAITING_BYTES_MAX, WAITING_BYTES_PER_PERSON_MAX, WAITING_FACT_BYTES};
 

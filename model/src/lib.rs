@@ -39,6 +39,7 @@ pub mod register;
 pub mod safety_words;
 pub mod sealing;
 pub mod signature;
+pub mod snapshot;
 pub mod text;
 pub mod trust;
 pub mod weights;

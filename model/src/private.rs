@@ -30,8 +30,9 @@ use crate::id::{ChangeHash, CommunityId, PersonId, ThreadId};
 use crate::register::{Registers, Stamp};
 use crate::trust::TrustLevel;
 
+pub use crate::snapshot::{SNAPSHOT_VERSION, SnapshotError};
 pub use check::PrivateFault;
-pub use snapshot::{SNAPSHOT_BYTES_MAX, SNAPSHOT_VERSION, SnapshotError};
+pub use snapshot::SNAPSHOT_BYTES_MAX;
 pub use threads::{THREADS_MAX, Thread, Turn};
 pub use window::{TURN_BYTES_TOTAL_MAX, TURNS_MAX};
 

@@ -16,7 +16,7 @@ use exo_model::board::{
 };
 use exo_model::codec;
 use exo_model::id::{BoardId, ChangeHash, DeviceId};
-use seeded::{Rng, mutate};
+use seeded::{Rng, mutate, permutations};
 
 const BOARD: BoardId = BoardId::from_bytes([9; 16]);
 const MINUTE_MS: i64 = 60_000;
@@ -93,29 +93,11 @@ fn one_by_one<'a>(edits: &[PlacedEdit], order: impl IntoIterator<Item = &'a usiz
     see(&one, edits)
 }
 
-/// Calls `visit` with every permutation of `0..len` (Heap's algorithm).
-fn permutations(len: usize, mut visit: impl FnMut(&[usize])) {
-    let mut order: Vec<usize> = (0..len).collect();
-    let mut state = vec![0; len];
-    visit(&order);
-    let mut at = 0;
-    while at < len {
-        if state[at] < at {
-            order.swap(if at % 2 == 0 { 0 } else { state[at] }, at);
-            visit(&order);
-            state[at] += 1;
-            at = 0;
-        } else {
-            state[at] = 0;
-            at += 1;
-        }
-    }
-}
-
 fn assert_every_order(edits: &[PlacedEdit]) -> Seen {
     let expected = at_once(edits);
     let mut tried = 0_usize;
-    permutations(edits.len(), |order| {
+    let places: Vec<usize> = (0..edits.len()).collect();
+    permutations(&places, &mut |order| {
         assert_eq!(one_by_one(edits, order), expected, "{order:?}");
         tried += 1;
     });

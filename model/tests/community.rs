@@ -6,9 +6,6 @@
 
 mod home;
 mod samples;
-#[path = "support/seeded.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod seeded;
 #[path = "support/writing.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod writing;
@@ -29,7 +26,7 @@ use exo_model::sealing::EpochKey;
 use exo_model::signature::{SecretKey, Signature};
 use exo_model::text::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX};
 use exo_model::{ChannelId, CommunityId};
-use home::{Home, Person, Seeded, found, meet};
+use home::{Home, Person, Seeded, found, meet, seeded};
 use samples::{every_event, home as stream_of};
 use writing::{append, sealed};
 

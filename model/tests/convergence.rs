@@ -4,9 +4,6 @@
 //! here is all of it together.
 
 mod home;
-#[path = "support/seeded.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod seeded;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,10 +18,10 @@ use exo_model::feed::{FeedId, Stream};
 use exo_model::port::Signer as _;
 use exo_model::sealing::{EpochKey, SealingKey};
 use exo_model::signature::SecretKey;
-use exo_model::weights::{ByteRange, LayerRange, ModelManifest};
+use exo_model::weights::LayerRange;
 use exo_model::{BlobHash, ChannelId, Community, CommunityState, JobId};
-use home::{Home, Person, Seeded, found, meet};
-use seeded::{Rng, permutations};
+use home::seeded::{Rng, permutations};
+use home::{Home, Person, Seeded, found, manifest, meet};
 
 const MODEL: BlobHash = BlobHash::from_bytes([0xb1; 32]);
 
@@ -42,7 +39,7 @@ fn history() -> History {
     let mut b = a.admit("Ben", &Person::new(2), &many);
     let mut c = a.admit("Cleo", &Person::new(3), &many);
     let once = a.invite(1);
-    a.act(Intent::AddModel(manifest()));
+    a.act(Intent::AddModel(manifest(MODEL)));
     meet(&mut [&mut a, &mut b, &mut c]);
     // Apart from here on.
     let mut d = b.admit("Dan", &Person::new(4), &once);
@@ -50,7 +47,7 @@ fn history() -> History {
     for newcomer in [&mut d, &mut e] {
         newcomer.act(offer(7));
     }
-    b.act(Intent::AddModel(manifest()));
+    b.act(Intent::AddModel(manifest(MODEL)));
     b.act(Intent::HostShard { model: MODEL, layers: LayerRange::new(0, 2).expect("in bounds") });
     c.force(channel(2, "taken"));
     c.act(Intent::SetProfile { name: "Clementine".into(), about: String::new() });
@@ -83,23 +80,6 @@ fn offer(memory_bytes: u64) -> Intent {
 fn channel(number: u8, name: &str) -> CharterEvent {
     let channel = ChannelId::from_bytes([number; 16]);
     CharterEvent::ChannelCreated { channel, name: name.into(), closed: false, guests: false }
-}
-
-fn manifest() -> ModelManifest {
-    ModelManifest {
-        file: MODEL,
-        size_bytes: 1_000,
-        name: "Small".into(),
-        architecture: "llama".into(),
-        licence: "MIT".into(),
-        context_length: 2_048,
-        hidden_size: 192,
-        kv_bytes_per_token_layer: 384,
-        header: ByteRange { start: 0, end: 100 },
-        embedding: vec![ByteRange { start: 100, end: 300 }],
-        layers: vec![vec![ByteRange { start: 300, end: 600 }]; 2],
-        head: vec![ByteRange { start: 900, end: 1_000 }],
-    }
 }
 
 impl History {

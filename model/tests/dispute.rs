@@ -12,6 +12,9 @@ mod faults;
 #[path = "dispute/orders.rs"]
 mod orders;
 mod samples;
+#[path = "support/seeded.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod seeded;
 
 use court::{
     Court, LOCK, OPENER, OTHER_HALF, OWNER, PAYEE, appealed, closed, declined, drawn, evidence, person,

@@ -8,3 +8,6 @@ mod fake;
 mod histories;
 #[path = "ledger_rules/reference.rs"]
 mod reference;
+#[path = "support/seeded.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod seeded;

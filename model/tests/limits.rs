@@ -21,7 +21,7 @@ use exo_model::signature::SecretKey;
 use exo_model::trust::TrustLevel;
 use exo_model::weights::{ByteRange, LayerRange, ModelManifest};
 use exo_model::{BlobHash, ChangeHash, ChannelId, InviteKey, Stream};
-use home::{Home, Person, found};
+use home::{Home, Person, found, manifest};
 use writing::write_all;
 
 /// Thirty-two bytes that differ for every number.
@@ -160,21 +160,9 @@ fn the_member_limit_holds_and_spends_no_invite() {
     assert_eq!(a.try_act(Intent::Admit(request)), Err(Refusal::Full { what: "members", max: MEMBERS_MAX }));
 }
 
-fn manifest(number: usize) -> ModelManifest {
-    ModelManifest {
-        file: BlobHash::from_bytes(numbered(number)),
-        size_bytes: 1_000,
-        name: "Small".into(),
-        architecture: "llama".into(),
-        licence: "MIT".into(),
-        context_length: 2_048,
-        hidden_size: 192,
-        kv_bytes_per_token_layer: 384,
-        header: ByteRange { start: 0, end: 100 },
-        embedding: vec![ByteRange { start: 100, end: 300 }],
-        layers: vec![vec![ByteRange { start: 300, end: 600 }]; 2],
-        head: vec![ByteRange { start: 900, end: 1_000 }],
-    }
+/// The model of a number.
+fn model(number: usize) -> ModelManifest {
+    manifest(BlobHash::from_bytes(numbered(number)))
 }
 
 /// A founder with an epoch for what members share.
@@ -193,38 +181,38 @@ fn added(manifest: ModelManifest) -> Event {
 #[test]
 fn the_model_limit_holds_and_holders_still_add_themselves() {
     let mut a = sharing();
-    write_all(&mut a, Stream::Library, (0..MODELS_MAX + 3).map(|number| added(manifest(number))));
+    write_all(&mut a, Stream::Library, (0..MODELS_MAX + 3).map(|number| added(model(number))));
     assert_eq!(a.community.state().models.len(), MODELS_MAX);
     for number in 0..MODELS_MAX + 3 {
-        let is_there = a.community.state().models.contains_key(&manifest(number).file);
+        let is_there = a.community.state().models.contains_key(&model(number).file);
         assert_eq!(is_there, number < MODELS_MAX, "the first ones have the places: {number}");
     }
-    let one_more = a.try_act(Intent::AddModel(manifest(MODELS_MAX)));
+    let one_more = a.try_act(Intent::AddModel(model(MODELS_MAX)));
     assert_eq!(one_more, Err(Refusal::Full { what: "models", max: MODELS_MAX }));
-    assert_eq!(a.try_act(Intent::AddModel(manifest(0))), Err(Refusal::Exists("model")), "held already");
+    assert_eq!(a.try_act(Intent::AddModel(model(0))), Err(Refusal::Exists("model")), "held already");
 }
 
 #[test]
 fn a_machine_hosts_its_latest_models_up_to_the_limit() {
     let mut a = sharing();
     let models = SHARDS_PER_MACHINE_MAX + 2;
-    write_all(&mut a, Stream::Library, (0..models).map(|number| added(manifest(number))));
+    write_all(&mut a, Stream::Library, (0..models).map(|number| added(model(number))));
     let layers = LayerRange::new(0, 1).expect("in bounds");
-    let host = |number| Intent::HostShard { model: manifest(number).file, layers };
+    let host = |number| Intent::HostShard { model: model(number).file, layers };
     for number in 0..SHARDS_PER_MACHINE_MAX {
         assert!(a.try_act(host(number)).is_ok(), "shard {number}");
     }
     let full = Refusal::Full { what: "models hosted by one machine", max: SHARDS_PER_MACHINE_MAX };
     assert_eq!(a.try_act(host(SHARDS_PER_MACHINE_MAX)), Err(full));
     assert!(a.try_act(host(3)).is_ok(), "one that is hosted may change");
-    a.act(Intent::DropShard { model: manifest(0).file });
+    a.act(Intent::DropShard { model: model(0).file });
     assert!(a.try_act(host(SHARDS_PER_MACHINE_MAX)).is_ok(), "a place is free again");
     let device = a.device();
-    a.write(Stream::Cluster, &ClusterEvent::ShardHosted { model: manifest(models - 1).file, layers }.into());
+    a.write(Stream::Cluster, &ClusterEvent::ShardHosted { model: model(models - 1).file, layers }.into());
     let shards = &a.community.state().machines[&device].shards;
     assert_eq!(shards.len(), SHARDS_PER_MACHINE_MAX);
-    assert!(shards.contains_key(&manifest(models - 1).file), "of too many the latest stand");
-    assert!(!shards.contains_key(&manifest(1).file) && shards.contains_key(&manifest(3).file));
+    assert!(shards.contains_key(&model(models - 1).file), "of too many the latest stand");
+    assert!(!shards.contains_key(&model(1).file) && shards.contains_key(&model(3).file));
 }
 
 #[test]
@@ -262,7 +250,7 @@ fn manifests_out_of_bounds_count_for_nothing() {
         assert!(a.community.state().models.is_empty(), "{what}");
         assert!(matches!(a.try_act(Intent::AddModel(bad)), Err(Refusal::Manifest(_))), "{what}");
     }
-    a.write(Stream::Library, &added(manifest(1)));
+    a.write(Stream::Library, &added(model(1)));
     assert_eq!(a.community.state().models.len(), 1);
 }
 
@@ -287,7 +275,7 @@ fn bad_manifests() -> Vec<(&'static str, ModelManifest)> {
         }),
     ];
     let twisted = twists.into_iter().map(|(what, twist)| {
-        let mut model = manifest(1);
+        let mut model = model(1);
         twist(&mut model);
         (what, model)
     });

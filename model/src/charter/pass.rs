@@ -59,8 +59,6 @@ pub(super) struct Pass {
     pub(super) moderation: Moderation,
     /// Acts that carry a fence.
     pub(super) fencing: Vec<ActIx>,
-    /// How many acts got their last signature.
-    pub(super) signed: usize,
     pub(super) pending: BTreeMap<ActIx, Pending>,
 }
 
@@ -82,7 +80,6 @@ impl Pass {
             disputes: Disputes::default(),
             moderation: Moderation::default(),
             fencing: Vec::new(),
-            signed: 0,
             pending: BTreeMap::new(),
         }
     }
@@ -212,7 +209,6 @@ impl Pass {
         // The order puts the act before its signatures.
         if needs.are_met(|_| true) && self.standings[target as usize] == Standing::Unsigned {
             self.standings[target as usize] = Standing::Counts;
-            self.signed += 1;
             self.log_removal(dag, target);
         }
         Ok(Standing::Counts)

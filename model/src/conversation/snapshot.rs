@@ -20,37 +20,15 @@ use crate::event::talk::Attachment;
 use crate::hash::blake3;
 use crate::id::{BlobHash, ChangeHash, CommunityId, PersonId};
 use crate::register::Stamp;
+use crate::snapshot::{SNAPSHOT_VERSION, SnapshotError, array_len, expect_array, expect_version};
 
 use super::check::Post;
 use super::facts::{Edits, Fact, Pin, Said};
 use super::messages::{Slot, Writer};
 use super::{Conversation, Marks, Place, Spoken, Taken, check};
 
-/// The version this build writes and reads. Another one is made from the feeds.
-pub const SNAPSHOT_VERSION: u8 = 1;
 /// Largest snapshot that is read. A larger conversation is made from its feeds.
 pub const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
-
-/// Why bytes are no snapshot. The conversation can always be made from its
-/// feeds.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SnapshotError {
-    /// Not the structure, or not the one form of it.
-    #[error("snapshot: {0}")]
-    Decode(#[from] DecodeError),
-    /// Another version of the format.
-    #[error("snapshot version {0} is not supported; this program reads version {SNAPSHOT_VERSION}")]
-    Version(u8),
-    /// Readable, but no set of facts makes this.
-    #[error("the snapshot contradicts itself: {0}")]
-    Content(&'static str),
-}
-
-impl From<minicbor::decode::Error> for SnapshotError {
-    fn from(error: minicbor::decode::Error) -> Self {
-        Self::Decode(DecodeError::Malformed(error.to_string()))
-    }
-}
 
 /// One message with all that hangs on it. The tail that it lacks is not written.
 #[derive(Encode, Decode)]
@@ -171,10 +149,7 @@ impl Conversation {
         }
         let mut d = Decoder::new(bytes);
         expect_array(&mut d, 3)?;
-        let version = d.u8()?;
-        if version != SNAPSHOT_VERSION {
-            return Err(SnapshotError::Version(version));
-        }
+        expect_version(&mut d)?;
         let mut conversation = decode_content(&mut d)?;
         let marks: BTreeMap<ChangeHash, Marks> = d.decode()?;
         if marks.len() > super::MARKS_MAX {
@@ -301,14 +276,6 @@ fn decode_content(d: &mut Decoder<'_>) -> Result<Conversation, SnapshotError> {
         }
     }
     Ok(conversation)
-}
-
-fn array_len(d: &mut Decoder<'_>) -> Result<u64, SnapshotError> {
-    d.array()?.ok_or(SnapshotError::Decode(DecodeError::NotCanonical))
-}
-
-fn expect_array(d: &mut Decoder<'_>, len: u64) -> Result<(), SnapshotError> {
-    if array_len(d)? == len { Ok(()) } else { Err(DecodeError::NotCanonical.into()) }
 }
 
 impl PartialEq for Conversation {

@@ -14,37 +14,16 @@ use crate::event::private::{Notify, Speaker, Subject, TURN_BYTES_MAX, VALUE_BYTE
 use crate::hash::blake3;
 use crate::id::{BlobHash, ChangeHash, CommunityId, PersonId, ThreadId};
 use crate::register::Stamp;
+use crate::snapshot::{SNAPSHOT_VERSION, SnapshotError, array_len, expect_array, expect_version};
 use crate::trust::TrustLevel;
 
 use super::threads::{Thread, Threads};
 use super::{Membership, Noted, PrivateState, Written};
 
-/// The version this build writes and reads. Another one is made from the feeds.
-pub const SNAPSHOT_VERSION: u8 = 1;
 /// Largest snapshot that is read. A larger state is made from its feeds.
 pub const SNAPSHOT_BYTES_MAX: usize = 3 << 29;
 /// Number of parts of a snapshot, the version first.
 const PARTS: u64 = 13;
-
-/// Why bytes are no snapshot. The state can always be made from its feeds.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SnapshotError {
-    /// Not the structure, or not the one form of it.
-    #[error("snapshot: {0}")]
-    Decode(#[from] DecodeError),
-    /// Another version of the format.
-    #[error("snapshot version {0} is not supported; this program reads version {SNAPSHOT_VERSION}")]
-    Version(u8),
-    /// Readable, but no set of facts makes this.
-    #[error("the snapshot contradicts itself: {0}")]
-    Content(&'static str),
-}
-
-impl From<minicbor::decode::Error> for SnapshotError {
-    fn from(error: minicbor::decode::Error) -> Self {
-        Self::Decode(DecodeError::Malformed(error.to_string()))
-    }
-}
 
 /// A thread without its turns.
 #[derive(Encode, Decode)]
@@ -180,13 +159,8 @@ impl PrivateState {
             return Err(DecodeError::TooLong { len: bytes.len(), max: SNAPSHOT_BYTES_MAX }.into());
         }
         let mut d = Decoder::new(bytes);
-        if d.array()? != Some(PARTS) {
-            return Err(DecodeError::NotCanonical.into());
-        }
-        let version = d.u8()?;
-        if version != SNAPSHOT_VERSION {
-            return Err(SnapshotError::Version(version));
-        }
+        expect_array(&mut d, PARTS)?;
+        expect_version(&mut d)?;
         let mut state = Self::default();
         state.read_threads(&mut d)?;
         state.read_registers(&mut d)?;
@@ -287,10 +261,6 @@ impl PrivateState {
             Noted::Malformed(_) => Err(SnapshotError::Content("a fact is malformed")),
         }
     }
-}
-
-fn array_len(d: &mut Decoder<'_>) -> Result<u64, SnapshotError> {
-    d.array()?.ok_or(SnapshotError::Decode(DecodeError::NotCanonical))
 }
 
 impl PartialEq for PrivateState {

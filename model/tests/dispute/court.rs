@@ -10,16 +10,14 @@ use exo_model::event::dispute::{DisputeEvent, Finding};
 use exo_model::sealing::SealedFor;
 use exo_model::{ChangeHash, PersonId};
 
+pub(crate) use crate::seeded::person;
+
 pub(crate) const OPENER: PersonId = person(1);
 pub(crate) const PAYEE: PersonId = person(2);
 pub(crate) const OWNER: PersonId = person(3);
 pub(crate) const CLAIM: i64 = 100;
 pub(crate) const OPENER_HALF: [u8; 32] = [0xaa; 32];
 pub(crate) const OTHER_HALF: [u8; 32] = [0xbb; 32];
-
-pub(crate) const fn person(n: u8) -> PersonId {
-    PersonId::from_bytes([n; 32])
-}
 
 pub(crate) fn change(n: u64) -> ChangeHash {
     let mut bytes = [0; 32];
@@ -33,29 +31,6 @@ pub(crate) fn refund(amount: i64) -> Finding {
     match amount {
         0 => Finding::Dismiss,
         _ => Finding::Refund(Amount::from_token_mib(amount)),
-    }
-}
-
-/// SplitMix64.
-pub(crate) struct Rng(pub(crate) u64);
-
-impl Rng {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("below a usize")
-    }
-
-    pub(crate) fn half(&mut self) -> [u8; 32] {
-        let mut half = [0; 32];
-        half.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&self.next().to_le_bytes()));
-        half
     }
 }
 

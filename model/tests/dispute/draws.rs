@@ -8,9 +8,9 @@ use exo_model::event::DisputeEvent;
 use exo_model::{ChangeHash, PersonId};
 
 use crate::court::{
-    Court, LOCK, OPENER, OPENER_HALF, OTHER_HALF, OWNER, PAYEE, Rng, drawn, opened, opened_with, person,
-    seeded,
+    Court, LOCK, OPENER, OPENER_HALF, OTHER_HALF, OWNER, PAYEE, drawn, opened, opened_with, person, seeded,
 };
+use crate::seeded::Rng;
 
 fn hex(bytes: &[u8; 32]) -> String {
     ChangeHash::from_bytes(*bytes).to_hex()
@@ -101,7 +101,7 @@ fn whoever_varies_one_half_spreads_the_seats_evenly() {
         let mut rng = Rng(7);
         let mut seats = [BTreeMap::new(), BTreeMap::new()];
         for _ in 0..2_000 {
-            let half = rng.half();
+            let half = rng.array();
             let halves = if opener_varies { (half, OTHER_HALF) } else { (OPENER_HALF, half) };
             let benches = benches(court.clone(), halves.0, halves.1);
             for (seats, (bench, jurors)) in seats.iter_mut().zip(benches.iter().zip([3, 5])) {
@@ -123,7 +123,7 @@ fn an_opener_cannot_try_ten_thousand_halves() {
     court.step(PAYEE, seeded(id, OTHER_HALF)).unwrap();
     let mut rng = Rng(11);
     for _ in 0..10_000 {
-        let event = DisputeEvent::Drawn { dispute: id, half: rng.half() };
+        let event = DisputeEvent::Drawn { dispute: id, half: rng.array() };
         assert_eq!(court.step(OPENER, event), Err(DisputeFault::Commitment));
     }
     court.step(OPENER, drawn(id)).unwrap();
@@ -140,10 +140,10 @@ fn a_payee_who_grinds_against_a_guess_gains_nothing() {
         |opener: [u8; 32], other| benches(court.clone(), opener, other)[0][..3].contains(&friend);
     let (mut ground, mut sat) = (0, 0);
     while ground < 200 {
-        let half = rng.half();
+        let half = rng.array();
         if seats_friend(guess, half) {
             ground += 1;
-            sat += u32::from(seats_friend(rng.half(), half));
+            sat += u32::from(seats_friend(rng.array(), half));
         }
     }
     // 3 of 20 seats: 30 of 200 expected, deviation about 5.

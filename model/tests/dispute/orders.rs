@@ -9,23 +9,9 @@ use exo_model::event::DisputeEvent;
 use exo_model::{ChangeHash, PersonId};
 
 use crate::court::{
-    Court, OPENER, OWNER, PAYEE, Rng, appealed, change, closed, declined, person, voted, withdrawn,
+    Court, OPENER, OWNER, PAYEE, appealed, change, closed, declined, person, voted, withdrawn,
 };
-
-fn permutations(len: usize) -> Vec<Vec<usize>> {
-    if len == 0 {
-        return vec![Vec::new()];
-    }
-    let mut all = Vec::new();
-    for shorter in permutations(len - 1) {
-        for at in 0..len {
-            let mut longer = shorter.clone();
-            longer.insert(at, len - 1);
-            all.push(longer);
-        }
-    }
-    all
-}
+use crate::seeded::{Rng, permutations};
 
 /// The middle of all findings, in plain sight.
 fn middle(findings: &[i64]) -> i64 {
@@ -38,10 +24,10 @@ fn middle(findings: &[i64]) -> i64 {
 fn every_order_of_three_votes_gives_one_verdict() {
     for pattern in 0..27 {
         let findings = [pattern / 9, pattern / 3 % 3, pattern % 3].map(|at: usize| [0, 40, 100][at]);
-        for order in permutations(3) {
+        permutations(&[0, 1, 2], &mut |order| {
             let (mut court, id) = Court::drawn(12);
             let (jurors, blind) = (court.seated(id, 0), court.known.clone());
-            for at in &order {
+            for at in order {
                 court.step_knowing(jurors[*at], voted(id, 0, findings[*at]), &blind).unwrap();
             }
             assert_eq!(court.refund(id), Some(middle(&findings)), "{findings:?} {order:?}");
@@ -49,11 +35,11 @@ fn every_order_of_three_votes_gives_one_verdict() {
             // One after the other, each knowing the others: the same, though
             // the last may come too late to be counted.
             let (mut court, id) = Court::drawn(12);
-            for at in &order {
+            for at in order {
                 let _ = court.vote(id, jurors[*at], findings[*at]);
             }
             assert_eq!(court.refund(id), Some(middle(&findings)), "{findings:?} {order:?}");
-        }
+        });
     }
 }
 
@@ -68,13 +54,13 @@ fn every_order_of_five_votes_gives_one_verdict() {
     for findings in
         [[0, 0, 50, 60, 70], [10, 20, 30, 40, 50], [0, 0, 0, 100, 100], [5, 5, 5, 5, 5], [9, 1, 9, 1, 4]]
     {
-        for order in permutations(5) {
+        permutations(&[0, 1, 2, 3, 4], &mut |order| {
             let (mut court, blind) = (start.clone(), start.known.clone());
             for at in order {
-                court.step_knowing(jurors[at], voted(id, 1, findings[at]), &blind).unwrap();
+                court.step_knowing(jurors[*at], voted(id, 1, findings[*at]), &blind).unwrap();
             }
             assert_eq!(court.refund(id), Some(middle(&findings)));
-        }
+        });
     }
 }
 

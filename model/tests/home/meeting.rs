@@ -8,6 +8,7 @@ use exo_model::feed::{FeedId, FeedPosition, Rejection, Run};
 use exo_model::sealing::EpochKey;
 use exo_model::signature::SecretKey;
 
+use super::seeded::permutations;
 use super::{Home, Seeded};
 
 impl Home {
@@ -150,19 +151,4 @@ pub(crate) fn meet_in_every_order(homes: &mut [&mut Home]) -> [u8; 32] {
     });
     assert_eq!(hashes.len(), 1, "one state, whoever meets whom first");
     homes[0].hash()
-}
-
-/// Visits every order of `items`.
-pub(crate) fn permutations<T: Clone>(items: &[T], visit: &mut impl FnMut(&[T])) {
-    fn step<T>(items: &mut [T], from: usize, visit: &mut impl FnMut(&[T])) {
-        if from == items.len() {
-            return visit(items);
-        }
-        for other in from..items.len() {
-            items.swap(from, other);
-            step(items, from + 1, visit);
-            items.swap(from, other);
-        }
-    }
-    step(&mut items.to_vec(), 0, visit);
 }

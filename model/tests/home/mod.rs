@@ -7,6 +7,8 @@ mod forgery;
 mod joins;
 mod meeting;
 mod people;
+#[path = "../support/seeded.rs"]
+pub(crate) mod seeded;
 
 use std::collections::BTreeMap;
 
@@ -23,11 +25,13 @@ use exo_model::id::{ChannelId, KeyId};
 use exo_model::port::Signer as _;
 use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
-use exo_model::{ChangeHash, CommunityId, DeviceId, PersonId};
+use exo_model::weights::{ByteRange, ModelManifest};
+use exo_model::{BlobHash, ChangeHash, CommunityId, DeviceId, PersonId};
 
 pub(crate) use joins::{found, garden};
-pub(crate) use meeting::{meet, meet_in_every_order, permutations, settle, to_run};
+pub(crate) use meeting::{meet, meet_in_every_order, settle, to_run};
 pub(crate) use people::{Person, Seeded};
+pub(crate) use seeded::permutations;
 
 /// One device's replica.
 pub(crate) struct Home {
@@ -226,5 +230,23 @@ impl Home {
     /// The key that this member would write with.
     pub(crate) fn writing_key(&self, audience: Audience) -> KeyId {
         self.community.writing_key(&audience).expect("a key to write with")
+    }
+}
+
+/// A small model of two layers.
+pub(crate) fn manifest(file: BlobHash) -> ModelManifest {
+    ModelManifest {
+        file,
+        size_bytes: 1_000,
+        name: "Small".into(),
+        architecture: "llama".into(),
+        licence: "MIT".into(),
+        context_length: 2_048,
+        hidden_size: 192,
+        kv_bytes_per_token_layer: 384,
+        header: ByteRange { start: 0, end: 100 },
+        embedding: vec![ByteRange { start: 100, end: 300 }],
+        layers: vec![vec![ByteRange { start: 300, end: 600 }]; 2],
+        head: vec![ByteRange { start: 900, end: 1_000 }],
     }
 }

@@ -9,6 +9,8 @@ use exo_model::port::{Entropy, Signer as _};
 use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
 
+use super::seeded::Rng;
+
 /// Seeded bytes that never repeat.
 pub(crate) struct Seeded(AtomicU64);
 
@@ -28,11 +30,7 @@ impl Seeded {
 impl Entropy for Seeded {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
-            let step = 0x9e37_79b9_7f4a_7c15;
-            let mut z = self.0.fetch_add(step, Ordering::Relaxed).wrapping_add(step);
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let word = (z ^ (z >> 31)).to_le_bytes();
+            let word = Rng(self.0.fetch_add(Rng::STEP, Ordering::Relaxed)).next().to_le_bytes();
             chunk.copy_from_slice(&word[..chunk.len()]);
         }
     }

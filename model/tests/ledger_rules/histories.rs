@@ -9,8 +9,9 @@ use exo_model::event::ledger::{Account, GrantReason, OfferKind, Purpose};
 use exo_model::ledger::{Ledger, LedgerCharter as _, Place, Posted, Standing};
 use exo_model::{BlobHash, JobId};
 
-use super::fake::{COMMUNITY, Charter, Fact, Rng, World, amount};
+use super::fake::{COMMUNITY, Charter, Fact, World, amount};
 use super::reference::{Reference, Verdict};
+use crate::seeded::Rng;
 
 /// Histories that are tried; more with `EXO_HISTORIES=n`, from one of them on
 /// with `EXO_FIRST=seed`.

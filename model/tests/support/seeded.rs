@@ -6,8 +6,10 @@ use exo_model::{ChangeHash, PersonId};
 pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
+    pub(crate) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0 = self.0.wrapping_add(Self::STEP);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -26,6 +28,16 @@ impl Rng {
         (0..len).map(|_| self.byte()).collect()
     }
 
+    pub(crate) fn array(&mut self) -> [u8; 32] {
+        let mut array = [0; 32];
+        array.chunks_mut(8).for_each(|part| part.copy_from_slice(&self.next().to_le_bytes()));
+        array
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
+        if from.is_empty() { None } else { from.get(self.below(from.len())) }
+    }
+
     pub(crate) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
@@ -39,15 +51,10 @@ impl Rng {
 
 /// A hash that looks like one.
 pub(crate) fn hash(n: u64) -> ChangeHash {
-    let mut rng = Rng(n);
-    let mut bytes = [0; 32];
-    for part in bytes.chunks_mut(8) {
-        part.copy_from_slice(&rng.next().to_le_bytes());
-    }
-    ChangeHash::from_bytes(bytes)
+    ChangeHash::from_bytes(Rng(n).array())
 }
 
-pub(crate) fn person(n: u8) -> PersonId {
+pub(crate) const fn person(n: u8) -> PersonId {
     PersonId::from_bytes([n; 32])
 }
 
