@@ -214,12 +214,9 @@ fn shape(seed: u64) -> Shape {
 #[test]
 fn m05_histories_come_to_one_state_in_every_order() {
     let started = Instant::now();
-    // Further on one is known to fail, see below.
-    let mut seeds = 0_u64..16_000;
     let mut checked = 0_u64;
     while started.elapsed() < Duration::from_secs(SECONDS) || checked < 40 {
-        let Some(seed) = seeds.next() else { break };
-        check(seed, &shape(seed), &ToyKeys, is_sound_as_a_toy);
+        check(checked, &shape(checked), &ToyKeys, is_sound_as_a_toy);
         checked += 1;
     }
     println!("{checked} histories");
@@ -238,16 +235,17 @@ fn real(community: &CommunityId, event: &CharterEvent) -> bool {
     exo_model::charter::is_sound(community, event)
 }
 
-#[test]
-#[ignore = "fails: an act that does not count is void in the reference and not entitled in production"]
-fn history_18263_has_one_account_of_an_act_that_does_not_count() {
-    check(18_263, &shape(18_263), &ToyKeys, is_sound_as_a_toy);
-}
-
 /// What once came out otherwise act by act than at once: a fence that undid another's turn.
 #[test]
 fn history_501494_comes_to_one_state() {
     check(501_494, &shape(501_494), &ToyKeys, is_sound_as_a_toy);
+}
+
+/// Two fences name different lines of a feed, and the earlier one concerns it
+/// no longer once its device's enrolment turns out void: then the later holds.
+#[test]
+fn history_18263_comes_to_one_state() {
+    check(18_263, &shape(18_263), &ToyKeys, is_sound_as_a_toy);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the charter tells the ledger.
 
 use super::dag::ActIx;
-use super::fences::Subject;
+use super::fences::{self, Subject};
 use super::people::At;
 use super::{Charter, Permission};
 use crate::amount::Amount;
@@ -18,15 +18,15 @@ impl Charter {
     }
 
     /// The last change of a device's ledger that all fences on it let count,
-    /// the one of `act` among them.
+    /// that of `act` among them.
     fn ledger_end(&self, device: &DeviceId, act: ActIx) -> Option<ChangeHash> {
-        let in_force = self
-            .applied
-            .iter()
-            .filter(|fence| fence.concerns(&self.dag, &self.pass.records, device, &Stream::Ledger))
-            .map(|fence| &fence.fence);
+        let enrolled = self.pass.records.devices.get(device);
+        let in_force = fences::in_force(&self.dag, &self.applied, device, enrolled, &Stream::Ledger);
+        // A proof of a fork in the ledger is no fence of the charter.
+        let is_applied = self.applied.iter().any(|fence| fence.by == act);
+        let own = self.fence_in(act).filter(|_| !is_applied);
         let mut lowest: Option<(u32, u64, ChangeHash)> = None;
-        for fence in in_force.chain(self.fence_in(act)) {
+        for fence in in_force.iter().map(|fence| &fence.fence).chain(own) {
             let entry = fence.entry(device, &Stream::Ledger)?;
             let end = (entry.segment, entry.seq, entry.head);
             lowest = Some(lowest.map_or(end, |other| other.min(end)));
@@ -48,9 +48,10 @@ impl Charter {
     /// that fence names the line, and the proof changes nothing.
     fn line_was_named(&self, device: &DeviceId, proof: ActIx) -> bool {
         let past = &self.dag.node(proof).past;
+        let enrolled = self.pass.records.devices.get(device);
         self.applied.iter().any(|fence| {
             !matches!(fence.subject, Subject::Fork { .. })
-                && fence.concerns(&self.dag, &self.pass.records, device, &Stream::Ledger)
+                && fence.concerns(&self.dag, device, enrolled, &Stream::Ledger)
                 && self.dag.knows(past, fence.by)
         })
     }

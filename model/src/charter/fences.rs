@@ -6,11 +6,11 @@
 //! judged again in between, until nothing that counts is left to apply.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::dag::{ActIx, Dag, Past};
 use super::pass::{Pass, Pending, Standing};
-use super::people::{At, Entry, Records, Removal};
+use super::people::{At, Device, Entry, Records, Removal};
 use super::role::Role;
 use crate::event::CharterEvent;
 use crate::feed::equivocation::EquivocationProof;
@@ -52,9 +52,6 @@ pub(super) struct Applied {
     effect: Effect,
     /// Who may sign it further, where it took several.
     pub(super) pending: Option<Pending>,
-    /// Feeds for which a fence applied earlier names another line: theirs
-    /// stands.
-    ignored: BTreeSet<(DeviceId, Stream)>,
 }
 
 impl Applied {
@@ -84,7 +81,7 @@ impl Applied {
             _ => return None,
         };
         let pending = pass.pending.get(&number).cloned();
-        Some(Self { by: number, subject, fence: fence.clone(), effect, pending, ignored: BTreeSet::new() })
+        Some(Self { by: number, subject, fence: fence.clone(), effect, pending })
     }
 
     /// Takes the effect that was there when it was applied, whatever became
@@ -106,13 +103,20 @@ impl Applied {
         }
     }
 
-    /// Whether the fence is about `device`'s feed in `stream`. Devices that
-    /// were enrolled in the knowledge of a removal are new ones.
-    pub(super) fn concerns(&self, dag: &Dag, records: &Records, device: &DeviceId, stream: &Stream) -> bool {
+    /// Whether the fence is about `device`'s feed in `stream`, going by the
+    /// device's enrolment as far as that is known. Devices that were enrolled
+    /// in the knowledge of a removal are new ones.
+    pub(super) fn concerns(
+        &self,
+        dag: &Dag,
+        device: &DeviceId,
+        enrolled: Option<&Device>,
+        stream: &Stream,
+    ) -> bool {
         match self.subject {
             Subject::Device(subject) => subject == *device,
             Subject::Fork { device: subject, .. } => subject == *device && *stream == Stream::Charter,
-            Subject::Person(person) => records.devices.get(device).is_some_and(|record| {
+            Subject::Person(person) => enrolled.is_some_and(|record| {
                 record.person == person && !dag.knows(&dag.node(record.enrolled).past, self.by)
             }),
         }
@@ -121,17 +125,33 @@ impl Applied {
     /// Whether a place of a feed lies beyond the fence, going by numbers and
     /// the hash at the fence itself.
     fn is_beyond(&self, feed: &FeedId, seq: u64, hash: &ChangeHash) -> bool {
-        if self.ignored.contains(&(feed.device, feed.stream)) {
-            return false;
-        }
-        if let Subject::Fork { place, .. } = self.subject
-            && (feed.segment, seq) < place
-        {
+        if self.is_before_fork(feed.segment, seq) {
             return false;
         }
         let Some(entry) = self.fence.entry(&feed.device, &feed.stream) else { return true };
         let (place, end) = ((feed.segment, seq), (entry.segment, entry.seq));
         place > end || (place == end && *hash != entry.head)
+    }
+
+    /// Whether a charter act lies beyond the fence: by its place, or because
+    /// it is not on the line that leads to the head. A head that is not here
+    /// cuts by its place alone. What the fence's own act knew it never cuts.
+    fn cuts(&self, dag: &Dag, number: ActIx) -> bool {
+        let act = &dag.node(number).act;
+        if number == self.by || dag.knows(&dag.node(self.by).past, number) {
+            return false;
+        }
+        let feed = charter_feed(act.device, act.segment);
+        let entry = self.fence.entry(&act.device, &Stream::Charter);
+        let is_off_line =
+            || fenced_line(dag, &act.device, entry).is_some_and(|head| !dag.is_on_line(number, head));
+        self.is_beyond(&feed, act.seq, &act.id)
+            || (!self.is_before_fork(act.segment, act.seq) && is_off_line())
+    }
+
+    /// A proof's fence does not reach before the place where the lines part.
+    fn is_before_fork(&self, segment: u32, seq: u64) -> bool {
+        matches!(self.subject, Subject::Fork { place, .. } if (segment, seq) < place)
     }
 }
 
@@ -146,41 +166,46 @@ fn fork_place(proof: &EquivocationProof) -> (u32, u64) {
     }
 }
 
-/// Whether an act lies beyond an applied fence.
-pub(super) fn is_void(dag: &Dag, records: &Records, applied: &[Applied], number: ActIx) -> bool {
-    applied.iter().any(|fence| fence.voids(dag, records, number))
+/// Of the fences applied, in this order, those that hold for a device's feed:
+/// that concern it, and name no other line than one applied before.
+pub(super) fn in_force<'a>(
+    dag: &Dag,
+    applied: impl IntoIterator<Item = &'a Applied>,
+    device: &DeviceId,
+    enrolled: Option<&Device>,
+    stream: &Stream,
+) -> Vec<&'a Applied> {
+    let mut holding: Vec<&Applied> = Vec::new();
+    for fence in applied {
+        if !fence.concerns(dag, device, enrolled, stream) {
+            continue;
+        }
+        let entry = fence.fence.entry(device, stream);
+        let names_other_line = holding.iter().any(|earlier| {
+            entry
+                .zip(earlier.fence.entry(device, stream))
+                .is_some_and(|(one, other)| are_on_different_lines(dag, one, other))
+        });
+        if !names_other_line {
+            holding.push(fence);
+        }
+    }
+    holding
 }
 
-impl Applied {
-    /// Whether the fence takes an act away: one of the subject's that lies
-    /// beyond, and that the fence's own act did not know.
-    fn voids(&self, dag: &Dag, records: &Records, number: ActIx) -> bool {
-        let node = dag.node(number);
-        let device = &node.act.device;
-        // A device is known by its enrolment, where the act knows that.
-        let is_enrolled =
-            || records.devices.get(device).is_some_and(|device| dag.knows(&node.past, device.enrolled));
-        number != self.by
-            && self.concerns(dag, records, device, &Stream::Charter)
-            && (!matches!(self.subject, Subject::Person(_)) || is_enrolled())
-            && !dag.knows(&dag.node(self.by).past, number)
-            && self.cuts_charter(dag, number)
-    }
-
-    /// Whether a charter act lies beyond the fence: by its place, or because
-    /// it is not on the line that leads to the head. A head that is not here
-    /// cuts by its place alone.
-    fn cuts_charter(&self, dag: &Dag, number: ActIx) -> bool {
-        let act = &dag.node(number).act;
-        let feed = charter_feed(act.device, act.segment);
-        let entry = self.fence.entry(&act.device, &Stream::Charter);
-        let is_ignored = self.ignored.contains(&(act.device, Stream::Charter));
-        let is_undisputed =
-            matches!(self.subject, Subject::Fork { place, .. } if (act.segment, act.seq) < place);
-        let off_line =
-            || fenced_line(dag, &act.device, entry).is_some_and(|head| !dag.is_on_line(number, head));
-        !is_ignored && !is_undisputed && (self.is_beyond(&feed, act.seq, &act.id) || off_line())
-    }
+/// Whether an act lies beyond a fence that holds, of those applied in this
+/// order.
+pub(super) fn is_void<'a>(
+    dag: &Dag,
+    records: &Records,
+    applied: impl IntoIterator<Item = &'a Applied>,
+    number: ActIx,
+) -> bool {
+    let node = dag.node(number);
+    let device = &node.act.device;
+    // A device is known by its enrolment, where the act knows that.
+    let enrolled = records.devices.get(device).filter(|device| dag.knows(&node.past, device.enrolled));
+    in_force(dag, applied, device, enrolled, &Stream::Charter).iter().any(|fence| fence.cuts(dag, number))
 }
 
 /// The head that a fence names, if it is here and is the device's own.
@@ -198,9 +223,9 @@ pub(super) fn is_beyond(
     seq: u64,
     hash: &ChangeHash,
 ) -> bool {
-    applied
+    let enrolled = records.devices.get(&feed.device);
+    in_force(dag, applied, &feed.device, enrolled, &feed.stream)
         .iter()
-        .filter(|fence| fence.concerns(dag, records, &feed.device, &feed.stream))
         .any(|fence| fence.is_beyond(feed, seq, hash))
 }
 
@@ -212,10 +237,10 @@ pub(super) fn limits(
     applied: &[Applied],
 ) -> BTreeMap<DeviceId, BTreeMap<Stream, (u32, u64)>> {
     let mut limits: BTreeMap<DeviceId, BTreeMap<Stream, (u32, u64)>> = BTreeMap::new();
-    for device in records.devices.keys() {
+    for (device, record) in &records.devices {
         // A proven fork limits the stream that parts, not the device.
         let whole = applied.iter().filter(|fence| !matches!(fence.subject, Subject::Fork { .. }));
-        for fence in whole.filter(|fence| fence.concerns(dag, records, device, &Stream::Keys)) {
+        for fence in whole.filter(|fence| fence.concerns(dag, device, Some(record), &Stream::Keys)) {
             let named: BTreeMap<_, _> = fence
                 .fence
                 .entries()
@@ -279,9 +304,11 @@ pub(super) fn settle(dag: &Dag) -> (Pass, Vec<Applied>) {
 fn next(dag: &Dag, pass: &Pass, applied: &[Applied]) -> Option<Applied> {
     let waiting: Vec<Applied> = candidates(dag, pass, applied)
         .into_iter()
-        .filter_map(|number| prepare(dag, pass, applied, number))
+        .filter_map(|number| Applied::new(dag, pass, number))
         .collect();
-    let voids = |one: &Applied, other: &Applied| one.voids(dag, &pass.records, other.by);
+    // As if it were applied next, after those that are.
+    let voids =
+        |one: &Applied, other: &Applied| is_void(dag, &pass.records, applied.iter().chain([one]), other.by);
     let is_beaten = |fence: &Applied| waiting.iter().any(|other| voids(other, fence) && !voids(fence, other));
     let turn = waiting.iter().position(|fence| !is_beaten(fence)).unwrap_or(0);
     waiting.into_iter().nth(turn)
@@ -324,26 +351,8 @@ fn seniority(dag: &Dag, records: &Records, number: ActIx) -> Option<Seniority> {
     })
 }
 
-fn prepare(dag: &Dag, pass: &Pass, applied: &[Applied], number: ActIx) -> Option<Applied> {
-    let records = &pass.records;
-    let mut fence = Applied::new(dag, pass, number)?;
-    for entry in fence.fence.entries() {
-        let feed = (entry.device, entry.stream);
-        let other_line = applied
-            .iter()
-            .filter(|earlier| earlier.concerns(dag, records, &entry.device, &entry.stream))
-            .filter(|earlier| !earlier.ignored.contains(&feed))
-            .filter_map(|earlier| earlier.fence.entry(&entry.device, &entry.stream))
-            .any(|earlier| names_other_line(dag, earlier, entry));
-        if other_line {
-            fence.ignored.insert(feed);
-        }
-    }
-    Some(fence)
-}
-
 /// Whether two fences name ends that are not on one line.
-fn names_other_line(dag: &Dag, one: &FenceEntry, other: &FenceEntry) -> bool {
+fn are_on_different_lines(dag: &Dag, one: &FenceEntry, other: &FenceEntry) -> bool {
     if (one.segment, one.seq) == (other.segment, other.seq) {
         return one.head != other.head;
     }
