@@ -329,7 +329,7 @@ impl View<'_> {
                     .windows(2)
                     .filter(|two| two[1].value < two[0].value)
                     .all(|two| is_reflected(two[1].by))
-        }) && records.devices.values().all(|device| device.ended.iter().all(|act| is_reflected(*act)))
+        }) && records.endings().all(is_reflected)
             && records.channels.values().all(|channel| {
                 let entries = channel.people.values().flat_map(|history| &history.0);
                 entries.filter(|entry| !entry.value).all(|entry| is_reflected(entry.by))

@@ -72,7 +72,7 @@ impl At<'_> {
             if self.person_of(&holder) == Some(*person) {
                 return Some(holder);
             }
-            let ended = self.records.devices.get(&holder)?.ended.iter().filter(|act| self.knows(**act));
+            let ended = self.records.endings_of(&holder).iter().filter(|act| self.knows(**act));
             let revoked = *ended.min_by_key(|act| self.dag.place_of(**act))?;
             let then = At { past: &self.dag.node(revoked).past, ..*self };
             let heirs = record.devices.iter().filter(|device| **device != holder);
@@ -127,7 +127,7 @@ impl LedgerCharter for Charter {
         let gone: Vec<ActIx> = gone.collect();
         let former = |device: &DeviceId| {
             let enrolled = at.records.devices.get(device)?;
-            let ended = enrolled.ended.iter().copied().filter(|act| at.knows(*act));
+            let ended = at.records.endings_of(device).iter().copied().filter(|act| at.knows(*act));
             let left = gone.iter().copied().filter(|act| {
                 // Devices enrolled in the knowledge of a removal are new ones.
                 !at.dag.knows(&at.dag.node(enrolled.enrolled).past, *act)

@@ -87,19 +87,15 @@ impl Applied {
     /// Takes the effect that was there when it was applied, whatever became
     /// of its author since.
     pub(super) fn take_effect(&self, records: &mut Records) {
-        let ended = match &self.effect {
+        match &self.effect {
             Effect::Remove(person, entry) => {
                 records.people.entry(*person).or_default().removals.0.push(entry.clone());
-                return;
             }
-            Effect::End(device) => device,
+            Effect::End(device) => records.end_device(*device, self.by),
             Effect::Suspend(device) => {
                 records.proofs.push(self.by);
-                device
+                records.end_device(*device, self.by);
             }
-        };
-        if let Some(device) = records.devices.get_mut(ended) {
-            device.ended.push(self.by);
         }
     }
 

@@ -116,8 +116,6 @@ pub(super) struct Device {
     pub(super) person: PersonId,
     pub(super) certificate: DeviceCertificate,
     pub(super) enrolled: ActIx,
-    /// Revocations and proofs of a charter fork.
-    pub(super) ended: Vec<ActIx>,
 }
 
 #[derive(Clone, Debug)]
@@ -155,6 +153,9 @@ pub(super) struct Records {
     pub(super) founded: Option<(ActIx, Settings)>,
     pub(super) people: BTreeMap<PersonId, Person>,
     pub(super) devices: BTreeMap<DeviceId, Device>,
+    /// Revocations and proofs of a charter fork, by device: also of one whose
+    /// enrolment turned out void, and that may be enrolled again.
+    ended: BTreeMap<DeviceId, Vec<ActIx>>,
     pub(super) invites: BTreeMap<InviteKey, Invite>,
     pub(super) channels: BTreeMap<ChannelId, Channel>,
     pub(super) settings: BTreeMap<u8, History<Setting>>,
@@ -164,6 +165,23 @@ pub(super) struct Records {
     pub(super) rules: u32,
     /// Proofs of forks that count, in the order.
     pub(super) proofs: Vec<ActIx>,
+}
+
+impl Records {
+    /// Ends a device's part in the community for whoever knows `by`.
+    pub(super) fn end_device(&mut self, device: DeviceId, by: ActIx) {
+        self.ended.entry(device).or_default().push(by);
+    }
+
+    /// The acts that ended a device's part, in the order.
+    pub(super) fn endings_of(&self, device: &DeviceId) -> &[ActIx] {
+        self.ended.get(device).map_or(&[], Vec::as_slice)
+    }
+
+    /// The acts that ended any device's part.
+    pub(super) fn endings(&self) -> impl Iterator<Item = ActIx> + '_ {
+        self.ended.values().flatten().copied()
+    }
 }
 
 /// A point of view on the records.
@@ -184,7 +202,8 @@ impl At<'_> {
     /// comes with new devices.)
     pub(super) fn person_of(&self, device: &DeviceId) -> Option<PersonId> {
         let record = self.records.devices.get(device)?;
-        if !self.knows(record.enrolled) || record.ended.iter().any(|act| self.knows(*act)) {
+        if !self.knows(record.enrolled) || self.records.endings_of(device).iter().any(|act| self.knows(*act))
+        {
             return None;
         }
         let person = self.records.people.get(&record.person)?;

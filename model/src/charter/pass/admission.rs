@@ -135,12 +135,8 @@ impl Pass {
     pub(super) fn enrol(&mut self, number: ActIx, certificate: &DeviceCertificate) {
         let person = self.records.people.entry(certificate.claims.person).or_default();
         person.devices.insert(certificate.claims.device);
-        let device = Device {
-            person: certificate.claims.person,
-            certificate: certificate.clone(),
-            enrolled: number,
-            ended: Vec::new(),
-        };
+        let device =
+            Device { person: certificate.claims.person, certificate: certificate.clone(), enrolled: number };
         self.records.devices.insert(certificate.claims.device, device);
     }
 

@@ -59,7 +59,7 @@ impl Pass {
             let earlier = at.enrolment(&by) < at.enrolment(device);
             entitled(owner == author.person && active > 1 && (by == *device || earlier))?;
         }
-        self.end_device(number, device);
+        self.records.end_device(*device, number);
         Ok(Standing::Counts)
     }
 
@@ -76,14 +76,8 @@ impl Pass {
         entitled(known && fence.is_well_formed())?;
         self.records.proofs.push(number);
         if feed.stream == Stream::Charter {
-            self.end_device(number, &feed.device);
+            self.records.end_device(feed.device, number);
         }
         Ok(Standing::Counts)
-    }
-
-    fn end_device(&mut self, number: ActIx, device: &crate::id::DeviceId) {
-        if let Some(device) = self.records.devices.get_mut(device) {
-            device.ended.push(number);
-        }
     }
 }
