@@ -21,7 +21,7 @@ pub mod settings;
 mod sound;
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dag::{Act, ActIx, Dag, Past};
 use fences::Applied;
@@ -208,6 +208,12 @@ impl Charter {
     /// lost.
     pub fn waiting_room(&self, device: &DeviceId) -> usize {
         self.dag.orphan_room(device)
+    }
+
+    /// Whether an act of another device than `author` waits for one of these:
+    /// whoever wrote it has seen them.
+    pub fn are_cited(&self, acts: &BTreeSet<ChangeHash>, author: &DeviceId) -> bool {
+        self.dag.are_cited(acts, author)
     }
 
     /// Ids of the events that nobody has cited: what a new event cites.

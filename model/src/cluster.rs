@@ -38,16 +38,17 @@ pub struct Model {
     pub holders: Vec<DeviceId>,
 }
 
-/// A place in a device's own line: segment and sequence number.
-type Place = (u32, u64);
+/// A place in a device's own feed: segment, sequence number and, where its
+/// lines part, the hash.
+type Place = (u32, u64, ChangeHash);
 
 #[derive(Clone, Debug, Default)]
 struct Offered {
-    at: Place,
+    at: Option<Place>,
     memory_bytes: u64,
     micros_per_mib: u32,
     addresses: Vec<String>,
-    shards: BTreeMap<BlobHash, (Place, Option<LayerRange>)>,
+    shards: BTreeMap<BlobHash, (Option<Place>, Option<LayerRange>)>,
 }
 
 /// Every machine's latest word.
@@ -57,7 +58,7 @@ pub(crate) struct Machines(BTreeMap<DeviceId, Offered>);
 impl Machines {
     /// Takes a cluster event; in any order, more than once.
     pub(crate) fn insert(&mut self, event: &VerifiedEvent, body: &ClusterEvent) -> bool {
-        let place = (event.feed.segment, event.seq);
+        let place = Some((event.feed.segment, event.seq, event.hash));
         let machine = self.0.entry(event.feed.device).or_default();
         match body {
             ClusterEvent::MachineOffered { memory_bytes, micros_per_mib, addresses } => {
@@ -87,7 +88,7 @@ impl Machines {
 }
 
 impl Offered {
-    fn put(&mut self, model: BlobHash, place: Place, layers: Option<LayerRange>) -> bool {
+    fn put(&mut self, model: BlobHash, place: Option<Place>, layers: Option<LayerRange>) -> bool {
         let known = self.shards.entry(model).or_default();
         let newer = place > known.0;
         if newer {

@@ -28,7 +28,7 @@ use crate::epochs::Epochs;
 use crate::event::keys::Audience;
 use crate::event::{Event, LibraryEvent, TalkEvent};
 use crate::feed::opening::{FeedContext, Keyring};
-use crate::feed::{AcceptedRun, FeedId, Meaningless, Stream, VerifiedEvent};
+use crate::feed::{AcceptedRun, FeedId, LineId, Meaningless, Stream, VerifiedEvent};
 use crate::id::{CommunityId, DeviceId, KeyId};
 use crate::ledger::{Ledger, Posted};
 use crate::moderation::ReportQueue;
@@ -55,8 +55,8 @@ pub struct Inserted {
     pub events: Vec<VerifiedEvent>,
     /// Whether the state may have changed.
     pub changed: bool,
-    /// Feeds that can be read further than before: read them again from their
-    /// first change with [`Community::reopen`].
+    /// Feeds that can be read further than before: read all their lines again
+    /// from the first change with [`Community::reopen_line`].
     pub reopen: BTreeSet<FeedId>,
 }
 
@@ -76,7 +76,7 @@ pub struct Community {
     machines: Machines,
     models: Models,
     keyring: Keyring,
-    contexts: BTreeMap<FeedId, FeedContext>,
+    contexts: BTreeMap<LineId, FeedContext>,
     /// Feeds with events that are sealed with a key that is not here.
     sealed: BTreeMap<KeyId, BTreeSet<FeedId>>,
     /// Seals for this device that do not open to what they should.
@@ -152,30 +152,50 @@ impl Community {
         &self.keyring
     }
 
-    /// Takes a run that continues its feed, in any order among feeds.
+    /// Takes a run that continues its feed's first line, in any order among
+    /// feeds.
     pub fn insert(&mut self, run: &AcceptedRun) -> Inserted {
+        self.insert_on((*run.feed()).into(), run)
+    }
+
+    /// Takes a run that continues a line of its feed. A line that parts from
+    /// another is read with [`Self::reopen_line`] first.
+    pub fn insert_on(&mut self, line: LineId, run: &AcceptedRun) -> Inserted {
         let mut inserted = Inserted::default();
-        let context = self.contexts.entry(*run.feed()).or_default();
+        let context = self.contexts.entry(line).or_default();
         if context.at != run.start() {
             // A feed that is read again starts over, in `reopen`.
             return inserted;
         }
         for (change, hash) in run.changes().iter().zip(run.hashes()) {
-            inserted.events.push(context.open(run.feed(), change, *hash, &self.keyring));
+            inserted.events.push(context.open(&line, change, *hash, &self.keyring));
         }
         self.take(&mut inserted);
         inserted
     }
 
-    /// Reads a feed again from its first change, because a key arrived that
-    /// opens more of it. `runs` are all of the feed's, in order.
+    /// Reads the first line of a feed again from its first change, because a
+    /// key arrived that opens more of it. `runs` are all of the line's, in
+    /// order.
     pub fn reopen(&mut self, feed: &FeedId, runs: &[AcceptedRun]) -> Inserted {
+        self.reopen_line((*feed).into(), 0, runs)
+    }
+
+    /// Reads a line of a feed, for the first time or again. `runs` are all of
+    /// the line's from the feed's first change on, those included that it
+    /// shares with the line it parts from after `base_seq`; only those beyond
+    /// are told.
+    pub fn reopen_line(&mut self, line: LineId, base_seq: u64, runs: &[AcceptedRun]) -> Inserted {
         let mut inserted = Inserted::default();
         let mut context = FeedContext::default();
         for (change, hash) in runs.iter().flat_map(|run| run.changes().iter().zip(run.hashes())) {
-            inserted.events.push(context.open(feed, change, *hash, &self.keyring));
+            if context.at.seq < base_seq {
+                context.pass_over(&line.feed, change, *hash);
+            } else {
+                inserted.events.push(context.open(&line, change, *hash, &self.keyring));
+            }
         }
-        self.contexts.insert(*feed, context);
+        self.contexts.insert(line, context);
         self.take(&mut inserted);
         inserted
     }

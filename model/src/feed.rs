@@ -153,6 +153,31 @@ impl fmt::Display for FeedId {
     }
 }
 
+/// One of the lines that a feed consists of. An honest author's feed is one
+/// line, numbered 0; each further one parts from another where the author
+/// signed two changes at one place. The numbers are a replica's own, in the
+/// order in which lines arrived: only positions travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LineId {
+    /// The feed.
+    pub feed: FeedId,
+    /// Number of the line, from 0.
+    pub number: u32,
+}
+
+impl From<FeedId> for LineId {
+    /// The line that arrived first.
+    fn from(feed: FeedId) -> Self {
+        Self { feed, number: 0 }
+    }
+}
+
+impl From<&FeedId> for LineId {
+    fn from(feed: &FeedId) -> Self {
+        Self::from(*feed)
+    }
+}
+
 /// Where a feed ends: how many changes it has and the hash of the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct FeedPosition {
@@ -207,6 +232,9 @@ pub struct VerifiedEvent {
     pub seq: u64,
     /// The hash of its change.
     pub hash: ChangeHash,
+    /// Number of the line it is on, as this replica counts them (see [`LineId`]).
+    /// The state never depends on it.
+    pub line: u32,
     /// The hash of the change before it on the device's line, across segments;
     /// zeros for the very first.
     pub previous: ChangeHash,
@@ -244,6 +272,11 @@ pub enum Meaningless {
 }
 
 impl VerifiedEvent {
+    /// The line it is on.
+    pub const fn line(&self) -> LineId {
+        LineId { feed: self.feed, number: self.line }
+    }
+
     /// Order in which words are shown: Lamport time, then hash. It extends
     /// causality, because an author's Lamport time exceeds all it knew.
     pub const fn order(&self) -> (u64, ChangeHash) {

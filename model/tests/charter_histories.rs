@@ -34,6 +34,7 @@ fn event(history: &History, act: &CharterAct) -> VerifiedEvent {
         feed,
         seq: act.seq,
         hash: act.id,
+        line: 0,
         previous: act.previous,
         time_ms: act.time_ms,
         lamport: 1,

@@ -1,4 +1,4 @@
-//! How far each feed was taken into the views.
+//! How far each line of each feed was taken into the views.
 //!
 //! Cursors change in the transaction of the rows they speak of. After a crash
 //! between event store and views they tell what to hand in again. What was
@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use exo_model::feed::Meaningless;
+use exo_model::feed::{LineId, Meaningless};
 use exo_model::id::{BoardId, DirectId};
 use exo_model::{ChannelId, CommunityId, DeviceId, FeedId, Stream, VerifiedEvent};
 use rusqlite::types::{FromSqlError, Type, ValueRef};
@@ -23,7 +23,7 @@ const WRITING: &str = "writing cursors";
 /// The cursors a batch touches, read on first use, written at its end.
 #[derive(Default)]
 pub(crate) struct Cursors {
-    touched: BTreeMap<FeedId, Cursor>,
+    touched: BTreeMap<LineId, Cursor>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -75,15 +75,20 @@ impl Place {
 }
 
 impl Cursors {
-    /// Moves the cursor of the event's feed over it.
+    /// Moves the cursor of the event's line over it.
     pub(crate) fn advance(&mut self, db: &Connection, event: &VerifiedEvent) -> Result<News, ViewsError> {
-        let cursor = match self.touched.entry(event.feed) {
+        let line = event.line();
+        let cursor = match self.touched.entry(line) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let stored = read(db, &event.feed)?;
+                let stored = read(db, &line)?;
                 entry.insert(Cursor { stored, now: stored })
             }
         };
+        // A line that parts from another begins anywhere.
+        if line.number > 0 && cursor.now == Place::default() {
+            cursor.now.seq = event.seq.saturating_sub(1);
+        }
         let from_seq = cursor.now.seq + 1;
         if event.seq > from_seq {
             return Err(ViewsError::Gap { feed: event.feed, from_seq, met_seq: event.seq });
@@ -96,31 +101,35 @@ impl Cursors {
         let failed = ViewsError::while_doing;
         let mut upsert = db
             .prepare_cached(
-                "INSERT OR REPLACE INTO cursors (device, stream, channel, segment, seq, sealed) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT OR REPLACE INTO cursors (device, stream, channel, segment, line, seq, sealed) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )
             .map_err(failed(WRITING))?;
-        for (feed, cursor) in self.touched.iter().filter(|(_, cursor)| cursor.now != cursor.stored) {
+        for (LineId { feed, number: line }, cursor) in
+            self.touched.iter().filter(|(_, cursor)| cursor.now != cursor.stored)
+        {
             let (kind, channel) = columns(&feed.stream);
             let number =
                 |seq: u64| i64::try_from(seq).map_err(|_| ViewsError::OutOfRange { feed: *feed, seq });
             let (seq, sealed) = (number(cursor.now.seq)?, cursor.now.sealed.map(number).transpose()?);
             upsert
-                .execute(params![feed.device.as_bytes(), kind, channel, feed.segment, seq, sealed])
+                .execute(params![feed.device.as_bytes(), kind, channel, feed.segment, line, seq, sealed])
                 .map_err(failed(WRITING))?;
         }
         Ok(())
     }
 }
 
-fn read(db: &Connection, feed: &FeedId) -> Result<Place, ViewsError> {
+fn read(db: &Connection, LineId { feed, number }: &LineId) -> Result<Place, ViewsError> {
     let (kind, channel) = columns(&feed.stream);
     let sql = "SELECT seq, sealed FROM cursors \
-         WHERE device = ?1 AND stream = ?2 AND channel = ?3 AND segment = ?4";
+         WHERE device = ?1 AND stream = ?2 AND channel = ?3 AND segment = ?4 AND line = ?5";
     db.prepare_cached(sql)
         .and_then(|mut select| {
             select
-                .query_row(params![feed.device.as_bytes(), kind, channel, feed.segment], |row| place(row, 0))
+                .query_row(params![feed.device.as_bytes(), kind, channel, feed.segment, number], |row| {
+                    place(row, 0)
+                })
                 .optional()
         })
         .map(Option::unwrap_or_default)
@@ -135,12 +144,12 @@ fn place(row: &Row<'_>, index: usize) -> rusqlite::Result<Place> {
     Ok(Place { seq: unsigned(row, index)?, sealed })
 }
 
-/// Up to where each feed need not be handed in again, in a file that holds
+/// Up to where each line need not be handed in again, in a file that holds
 /// `community`.
-pub(crate) fn read_all(db: &Connection, community: CommunityId) -> Result<BTreeMap<FeedId, u64>, ViewsError> {
+pub(crate) fn read_all(db: &Connection, community: CommunityId) -> Result<BTreeMap<LineId, u64>, ViewsError> {
     let rows = || -> rusqlite::Result<_> {
         let mut select =
-            db.prepare_cached("SELECT device, stream, channel, segment, seq, sealed FROM cursors")?;
+            db.prepare_cached("SELECT device, stream, channel, segment, line, seq, sealed FROM cursors")?;
         let rows = select.query_map([], |row| {
             let channel: Vec<u8> = row.get(2)?;
             let feed = FeedId {
@@ -149,7 +158,7 @@ pub(crate) fn read_all(db: &Connection, community: CommunityId) -> Result<BTreeM
                 stream: stream(row.get(1)?, &channel)?,
                 segment: row.get(3)?,
             };
-            Ok((feed, place(row, 4)?.settled()))
+            Ok((LineId { feed, number: row.get(4)? }, place(row, 5)?.settled()))
         })?;
         rows.collect()
     };

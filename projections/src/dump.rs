@@ -145,7 +145,7 @@ mod tests {
         .expect("schema");
         assert_eq!(
             whole(&db).expect("readable"),
-            "schema|2\na|2|1\na|1|2\nb|-1|\"\"|x''|3\nb|2|\"q\\\"\\\\\\x0a|é\\x00z\"|x'00ff'|null\n"
+            "schema|3\na|2|1\na|1|2\nb|-1|\"\"|x''|3\nb|2|\"q\\\"\\\\\\x0a|é\\x00z\"|x'00ff'|null\n"
         );
     }
 }

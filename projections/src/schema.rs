@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::error::OpenError;
 
 /// The schema version this build writes and reads.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Marks a SQLite file as ours (`ExoV`).
 const APPLICATION_ID: i32 = 0x4578_6f56;
@@ -34,7 +34,7 @@ const STATEMENTS_MAX: usize = 32;
 /// Size the write-ahead log is cut back to after a checkpoint, bytes.
 const WAL_BYTES_MAX: i64 = 4 << 20;
 
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [V1, V2, V3];
 
 // The community is named once per file; every other row is of it.
 const V1: &str = "
@@ -145,6 +145,18 @@ CREATE TABLE locks (
 
 DELETE FROM messages;
 DELETE FROM lock_events;
+";
+
+// A feed may part into lines.
+const V3: &str = "
+CREATE TABLE line_cursors (
+    device BLOB NOT NULL, stream INTEGER NOT NULL, channel BLOB NOT NULL, segment INTEGER NOT NULL,
+    line INTEGER NOT NULL, seq INTEGER NOT NULL, sealed INTEGER,
+    PRIMARY KEY (device, stream, channel, segment, line)
+) STRICT, WITHOUT ROWID;
+INSERT INTO line_cursors SELECT device, stream, channel, segment, 0, seq, sealed FROM cursors;
+DROP TABLE cursors;
+ALTER TABLE line_cursors RENAME TO cursors;
 ";
 
 /// Every table, in the order of its migration.

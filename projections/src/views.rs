@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use exo_model::{CommunityId, CommunityState, FeedId, VerifiedEvent};
+use exo_model::feed::LineId;
+use exo_model::{CommunityId, CommunityState, VerifiedEvent};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 use crate::cursors::{self, News};
@@ -106,14 +107,14 @@ impl Views {
         held_community(&self.db).map_err(ViewsError::while_doing("reading the community"))
     }
 
-    /// Up to which sequence number each feed was taken. What the event store
-    /// has beyond it is to be applied; feeds not named start at 1. What could
+    /// Up to which sequence number each line was taken. What the event store
+    /// has beyond it is to be applied; of those not named, everything. What could
     /// not be opened for want of a key lies beyond: it is to be applied again
     /// by whoever has the key.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn cursors(&self) -> Result<BTreeMap<FeedId, u64>, ViewsError> {
+    pub fn cursors(&self) -> Result<BTreeMap<LineId, u64>, ViewsError> {
         match self.community()? {
             Some(community) => cursors::read_all(&self.db, community),
             None => Ok(BTreeMap::new()),
@@ -121,7 +122,7 @@ impl Views {
     }
 
     /// Takes events and the state of the community that knows at least them,
-    /// in one transaction. Events of one feed must come in the order of their
+    /// in one transaction. Events of one line must come in the order of their
     /// sequence numbers; feeds may be mixed at will; ones applied before are
     /// passed over, unless they could not be opened then. An empty batch brings the mirrored state up to date.
     ///

@@ -9,6 +9,8 @@
 mod founding;
 mod intake;
 mod keys;
+mod proofs;
+mod reading;
 mod worker;
 
 use std::path::PathBuf;
@@ -21,12 +23,13 @@ use tokio::sync::{oneshot, watch};
 use exo_model::community::{CommunityState, ComposeError};
 use exo_model::decide::{Intent, Refusal};
 use exo_model::feed::document::DocumentError;
-use exo_model::feed::{FeedId, FeedPosition, Rejection, Run, VerifiedEvent};
+use exo_model::feed::{FeedId, FeedPosition, LineId, Rejection, Run, VerifiedEvent};
 use exo_model::id::{ChangeHash, CommunityId, KeyId, SealingPublicKey};
 use exo_model::port::{Clock, Entropy, Signer};
 use exo_model::sealing::{SealedKey, SealingKey};
 use exo_model::text::TextError;
 
+use crate::session::{Comparison, Known, LineRun};
 use crate::store::StoreError;
 use worker::Worker;
 
@@ -114,9 +117,11 @@ pub type SealedGovernance = Vec<(KeyId, SealedKey)>;
 
 enum Command {
     Record(Box<Intent>, Reply<ChangeHash>),
-    Ingest(Box<Run>, Reply<Ingested>),
+    Ingest(Box<Run>, Option<ChangeHash>, Reply<Ingested>),
     Positions(Reply<Vec<(FeedId, FeedPosition)>>),
+    Compare(Known, Reply<Comparison>),
     ReadRun(FeedId, u64, Reply<Option<Run>>),
+    ReadLine(FeedId, FeedPosition, u64, Reply<Option<LineRun>>),
     SealGovernance(SealingPublicKey, Reply<SealedGovernance>),
     LearnGovernance(SealedGovernance, Reply<()>),
     Tend(Reply<()>),
@@ -140,7 +145,7 @@ pub struct ReplicaConfig {
     pub entropy: Arc<dyn Entropy>,
     /// Up to where the views are: events beyond are handed to the observer
     /// when the replica opens.
-    pub view_cursors: Vec<(FeedId, u64)>,
+    pub view_cursors: Vec<(LineId, u64)>,
 }
 
 /// A handle to the replica's thread; cheap to clone.
@@ -182,10 +187,26 @@ impl Replica {
     /// # Errors
     /// A rejection, or a failing store.
     pub async fn ingest(&self, run: Run) -> Result<Ingested, ReplicaError> {
-        self.call(|reply| Command::Ingest(Box::new(run), reply)).await
+        self.call(|reply| Command::Ingest(Box::new(run), None, reply)).await
     }
 
-    /// Every stored feed with its end.
+    /// The same for a run that says what it follows, on whatever line.
+    ///
+    /// # Errors
+    /// A rejection, or a failing store.
+    pub async fn ingest_line(&self, run: LineRun) -> Result<Ingested, ReplicaError> {
+        self.call(|reply| Command::Ingest(Box::new(run.run), Some(run.after), reply)).await
+    }
+
+    /// Compares what a peer has with what is stored.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn compare(&self, known: Known) -> Result<Comparison, ReplicaError> {
+        self.call(|reply| Command::Compare(known, reply)).await
+    }
+
+    /// Every stored feed with its end; several where it parts.
     ///
     /// # Errors
     /// When the store fails.
@@ -193,12 +214,26 @@ impl Replica {
         self.call(Command::Positions).await
     }
 
-    /// Stored changes of `feed` after `after_seq`, one frame's worth.
+    /// Stored changes of the first line of `feed` after `after_seq`, one
+    /// frame's worth.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn read_run(&self, feed: FeedId, after_seq: u64) -> Result<Option<Run>, ReplicaError> {
         self.call(|reply| Command::ReadRun(feed, after_seq, reply)).await
+    }
+
+    /// The same of the line through `tip`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn read_line(
+        &self,
+        feed: FeedId,
+        tip: FeedPosition,
+        after_seq: u64,
+    ) -> Result<Option<LineRun>, ReplicaError> {
+        self.call(|reply| Command::ReadLine(feed, tip, after_seq, reply)).await
     }
 
     /// The keys of the charter, sealed to a newcomer who was just admitted.

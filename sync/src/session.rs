@@ -1,29 +1,40 @@
 //! One exchange of `exo/sync/1`, without I/O.
 //!
-//! Both sides say where their feeds end; each then sends what the other
-//! lacks, charter before the rest, and `Done`. The shell around it moves
-//! frames and asks the replica to read and ingest; this machine decides what
-//! comes next and bounds what a peer may do.
+//! Both sides say where their lines end; each then sends what the other
+//! lacks, keys and charter before the rest, and `Done`. Where the author of a
+//! feed signed two lines, the side that notices asks for the one it lacks and
+//! says what it has; from the answer it sees where the lines part, and sends
+//! its own. The shell around it moves frames and asks the replica to compare,
+//! read and ingest; this machine decides what comes next and bounds what a
+//! peer may do.
 
-use std::collections::BTreeMap;
+mod compare;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use minicbor::{Decode, Encode};
 
 use exo_model::feed::{FeedId, FeedPosition, Run, Stream};
-use exo_model::id::{CommunityId, DeviceId};
+use exo_model::id::{ChangeHash, CommunityId, DeviceId};
+
+pub use compare::{Comparison, Known, LineIndex, Sending, Wanted, compare};
 
 /// Version of the frames below.
-pub const WIRE_VERSION: u32 = 1;
+pub const WIRE_VERSION: u32 = 2;
 /// Longest frame in bytes: one run of changes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Bytes of payload a run is cut at, well under [`FRAME_BYTES_MAX`].
 pub const RUN_BYTES_MAX: usize = 512 * 1024;
-/// Most feeds a peer may name in one exchange.
+/// Most lines a peer may name in one exchange.
 pub const HEADS_MAX: usize = 8_192;
 /// Most runs a peer may send in one exchange.
 pub const RUNS_MAX: u32 = 65_536;
+/// Most lines a peer may ask for in one exchange; more come with the next.
+pub const WANTS_MAX: usize = 64;
+/// Most positions named with a line that is asked for.
+pub const MARKS_MAX: usize = 32;
 
-/// Where one feed ends at a peer; the community is the session's.
+/// Where one line of a feed ends at a peer; the community is the session's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct FeedHead {
     /// Author.
@@ -40,6 +51,41 @@ pub struct FeedHead {
     pub end: FeedPosition,
 }
 
+impl FeedHead {
+    /// Where a line of `feed` ends.
+    pub const fn new(feed: &FeedId, end: FeedPosition) -> Self {
+        Self { device: feed.device, stream: feed.stream, segment: feed.segment, end }
+    }
+
+    /// The feed, in the session's community.
+    pub const fn feed(&self, community: CommunityId) -> FeedId {
+        FeedId { community, device: self.device, stream: self.stream, segment: self.segment }
+    }
+}
+
+/// A run with the change it follows: where lines part, its number alone does
+/// not say which one that is.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LineRun {
+    /// The hash of the change before the first; zeros where there is none.
+    #[n(0)]
+    pub after: ChangeHash,
+    /// The changes.
+    #[n(1)]
+    pub run: Run,
+}
+
+impl LineRun {
+    /// The last change that the run follows.
+    pub const fn start(&self) -> FeedPosition {
+        FeedPosition { seq: self.run.first_seq.saturating_sub(1), hash: self.after }
+    }
+
+    fn last_seq(&self) -> u64 {
+        self.start().seq.saturating_add(self.run.changes.len() as u64)
+    }
+}
+
 /// What travels on a sync stream.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Frame {
@@ -52,16 +98,29 @@ pub enum Frame {
         /// Which community's feeds.
         #[n(1)]
         community: CommunityId,
-        /// Where the sender's feeds end.
+        /// Where the sender's lines end; several of one feed where it parts.
         #[n(2)]
         heads: Vec<FeedHead>,
     },
     /// Changes the other side lacks.
     #[n(1)]
-    Changes(#[n(0)] Run),
-    /// Nothing more to send.
+    Changes(#[n(0)] LineRun),
+    /// Nothing more to send, but what is asked for.
     #[n(2)]
     Done,
+    /// Asks for a line of a feed that parts. Comes before `Done`.
+    #[n(3)]
+    Want {
+        /// Where it ends at the other side.
+        #[n(0)]
+        line: FeedHead,
+        /// Positions of the feed that the sender has.
+        #[n(1)]
+        marks: Vec<FeedPosition>,
+    },
+    /// All there is of a line that was asked for has been sent.
+    #[n(4)]
+    Answered(#[n(0)] FeedHead),
 }
 
 /// Who opened the stream.
@@ -80,8 +139,10 @@ pub enum Input {
     Opened,
     /// A frame arrived.
     Frame(Frame),
+    /// The answer to the oldest [`Effect::Compare`] that is open.
+    Compared(Comparison),
     /// The answer to [`Effect::Read`].
-    Read(Option<Run>),
+    Read(Option<LineRun>),
 }
 
 /// What the shell is to do, in order.
@@ -89,15 +150,21 @@ pub enum Input {
 pub enum Effect {
     /// Send this frame.
     Send(Frame),
-    /// Read stored changes of `feed` after `after_seq`; report [`Input::Read`].
+    /// [`compare`] what the peer has with what is stored; report
+    /// [`Input::Compared`].
+    Compare(Known),
+    /// Read stored changes after `after_seq` on the line of `feed` through
+    /// `tip`; report [`Input::Read`].
     Read {
         /// The feed.
         feed: FeedId,
+        /// A change on the line.
+        tip: FeedPosition,
         /// The last change the peer has.
         after_seq: u64,
     },
     /// Give this run to the gate and the store.
-    Ingest(Run),
+    Ingest(LineRun),
     /// Both sides are done.
     Finish,
 }
@@ -119,21 +186,50 @@ pub enum Violation {
     TooMany(&'static str),
 }
 
+/// What goes to the peer next.
+#[derive(Debug)]
+enum Next {
+    Line(Sending),
+    Answered(FeedHead),
+}
+
+/// Why something is compared.
+#[derive(Debug)]
+enum Question {
+    /// The peer greeted.
+    Greeting,
+    /// The peer asked for this line.
+    Want(FeedHead),
+    /// Some of a feed came of which the peer was asked for a line: it has what
+    /// that follows.
+    Base,
+}
+
 /// The state of one exchange.
 #[derive(Debug)]
 pub struct SyncSession {
     side: Side,
     community: CommunityId,
-    own: BTreeMap<FeedId, FeedPosition>,
-    to_send: Vec<(FeedId, u64)>,
+    own: Vec<(FeedId, FeedPosition)>,
+    questions: VecDeque<Question>,
+    to_send: VecDeque<Next>,
+    /// Whether a read is under way.
+    reads: bool,
+    /// Ends of lines that were sent or will be: none goes out twice.
+    queued: BTreeSet<(FeedId, ChangeHash)>,
+    /// Lines that the peer was asked for, by feed.
+    wanted: BTreeMap<FeedId, Vec<FeedPosition>>,
+    /// Feeds of which a line was asked for and nothing came yet.
+    unbased: BTreeSet<FeedId>,
     greeted: bool,
     sent_done: bool,
     received_done: bool,
     runs_received: u32,
+    wants_received: usize,
 }
 
 impl SyncSession {
-    /// An exchange about `community`, of which `own` feeds are stored here.
+    /// An exchange about `community`, of which these lines are stored here.
     pub fn new(
         side: Side,
         community: CommunityId,
@@ -143,12 +239,24 @@ impl SyncSession {
             side,
             community,
             own: own.into_iter().collect(),
-            to_send: Vec::new(),
+            questions: VecDeque::new(),
+            to_send: VecDeque::new(),
+            reads: false,
+            queued: BTreeSet::new(),
+            wanted: BTreeMap::new(),
+            unbased: BTreeSet::new(),
             greeted: false,
             sent_done: false,
             received_done: false,
             runs_received: 0,
+            wants_received: 0,
         }
+    }
+
+    /// Whether the peer still owes frames. Once it does not, its stream may
+    /// end.
+    pub fn expects_frames(&self) -> bool {
+        !self.received_done || !self.wanted.is_empty()
     }
 
     /// Takes one input and returns what to do.
@@ -162,37 +270,24 @@ impl SyncSession {
             Input::Frame(Frame::Hello { version, community, heads }) => {
                 self.greet(version, community, &heads)
             }
-            Input::Frame(_) if !self.greeted || self.received_done => Err(Violation::UnexpectedFrame),
-            Input::Frame(Frame::Changes(run)) => {
-                self.runs_received += 1;
-                if self.runs_received > RUNS_MAX {
-                    return Err(Violation::TooMany("runs"));
-                }
-                if run.feed.community != self.community {
-                    return Err(Violation::Community);
-                }
-                Ok(vec![Effect::Ingest(run)])
+            Input::Frame(_) if !self.greeted || !self.expects_frames() => Err(Violation::UnexpectedFrame),
+            Input::Frame(Frame::Changes(run)) => self.receive(run),
+            Input::Frame(Frame::Answered(line)) => self.receive_answered(&line),
+            Input::Frame(Frame::Want { .. } | Frame::Done) if self.received_done => {
+                Err(Violation::UnexpectedFrame)
             }
+            Input::Frame(Frame::Want { line, marks }) => self.receive_want(line, &marks),
             Input::Frame(Frame::Done) => {
                 self.received_done = true;
                 Ok(self.finish_if_done())
             }
+            Input::Compared(comparison) => Ok(self.take_comparison(comparison)),
             Input::Read(run) => Ok(self.send_read(run)),
         }
     }
 
     fn hello(&self) -> Frame {
-        let heads = self
-            .own
-            .iter()
-            .take(HEADS_MAX)
-            .map(|(feed, end)| FeedHead {
-                device: feed.device,
-                stream: feed.stream,
-                segment: feed.segment,
-                end: *end,
-            })
-            .collect();
+        let heads = self.own.iter().take(HEADS_MAX).map(|(feed, end)| FeedHead::new(feed, *end)).collect();
         Frame::Hello { version: WIRE_VERSION, community: self.community, heads }
     }
 
@@ -215,69 +310,136 @@ impl SyncSession {
             return Err(Violation::TooMany("feeds"));
         }
         self.greeted = true;
-        let theirs: BTreeMap<FeedId, FeedPosition> = heads
-            .iter()
-            .map(|head| {
-                let feed =
-                    FeedId { community, device: head.device, stream: head.stream, segment: head.segment };
-                (feed, head.end)
-            })
-            .collect();
-        // Last first, because it is taken from the end: keys before the
-        // charter, that before all that it explains.
-        self.to_send = self
-            .own
-            .iter()
-            .filter_map(|(feed, end)| {
-                let theirs = theirs.get(feed).copied().unwrap_or(FeedPosition::START);
-                // The last change again, where it differs: they can prove the
-                // fork then.
-                let after = if theirs.seq == end.seq && theirs.hash != end.hash {
-                    end.seq.saturating_sub(1)
-                } else {
-                    theirs.seq
-                };
-                (after < end.seq).then_some((*feed, after))
-            })
-            .collect();
-        self.to_send.sort_by_key(|(feed, _)| std::cmp::Reverse((feed.stream, feed.device, feed.segment)));
-
+        let theirs = heads.iter().map(|head| (head.feed(community), head.end)).collect();
         let mut effects = Vec::new();
         if self.side == Side::Responder {
             effects.push(Effect::Send(self.hello()));
         }
-        effects.extend(self.read_next());
+        effects.push(self.ask(Question::Greeting, Known::All(theirs)));
         Ok(effects)
     }
 
-    fn read_next(&mut self) -> Vec<Effect> {
-        if let Some((feed, after_seq)) = self.to_send.last() {
-            return vec![Effect::Read { feed: *feed, after_seq: *after_seq }];
+    fn ask(&mut self, question: Question, known: Known) -> Effect {
+        self.questions.push_back(question);
+        Effect::Compare(known)
+    }
+
+    fn receive(&mut self, run: LineRun) -> Result<Vec<Effect>, Violation> {
+        self.runs_received += 1;
+        if self.runs_received > RUNS_MAX {
+            return Err(Violation::TooMany("runs"));
         }
-        self.sent_done = true;
-        let mut effects = vec![Effect::Send(Frame::Done)];
+        let feed = run.run.feed;
+        if feed.community != self.community {
+            return Err(Violation::Community);
+        }
+        let start = run.start();
+        let mut effects = vec![Effect::Ingest(run)];
+        if self.unbased.remove(&feed) {
+            effects.push(self.ask(Question::Base, Known::Some(vec![(feed, start)])));
+        }
+        Ok(effects)
+    }
+
+    fn receive_want(&mut self, line: FeedHead, marks: &[FeedPosition]) -> Result<Vec<Effect>, Violation> {
+        self.wants_received += 1;
+        if self.wants_received > WANTS_MAX {
+            return Err(Violation::TooMany("wants"));
+        }
+        if marks.len() > MARKS_MAX {
+            return Err(Violation::TooMany("positions"));
+        }
+        let feed = line.feed(self.community);
+        let known = marks.iter().map(|mark| (feed, *mark)).collect();
+        Ok(vec![self.ask(Question::Want(line), Known::Some(known))])
+    }
+
+    fn receive_answered(&mut self, line: &FeedHead) -> Result<Vec<Effect>, Violation> {
+        let feed = line.feed(self.community);
+        let tips = self.wanted.get_mut(&feed).ok_or(Violation::UnexpectedFrame)?;
+        let index = tips.iter().position(|tip| *tip == line.end).ok_or(Violation::UnexpectedFrame)?;
+        tips.swap_remove(index);
+        if tips.is_empty() {
+            self.wanted.remove(&feed);
+            self.unbased.remove(&feed);
+        }
+        Ok(self.proceed())
+    }
+
+    fn take_comparison(&mut self, comparison: Comparison) -> Vec<Effect> {
+        let question = self.questions.pop_front();
+        for sending in comparison.send {
+            if self.queued.insert((sending.feed, sending.tip.hash)) {
+                self.to_send.push_back(Next::Line(sending));
+            }
+        }
+        let mut effects = Vec::new();
+        match question {
+            Some(Question::Greeting) => {
+                for Wanted { line, marks } in comparison.wants {
+                    let feed = line.feed(self.community);
+                    self.wanted.entry(feed).or_default().push(line.end);
+                    self.unbased.insert(feed);
+                    effects.push(Effect::Send(Frame::Want { line, marks }));
+                }
+            }
+            Some(Question::Want(line)) => self.to_send.push_back(Next::Answered(line)),
+            Some(Question::Base) | None => {}
+        }
+        effects.extend(self.proceed());
+        effects
+    }
+
+    /// What can be done without waiting: one read at a time, and the end.
+    fn proceed(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while !self.reads {
+            match self.to_send.pop_front() {
+                Some(Next::Answered(line)) => effects.push(Effect::Send(Frame::Answered(line))),
+                Some(Next::Line(sending)) => {
+                    self.reads = true;
+                    let Sending { feed, tip, after_seq } = sending;
+                    effects.push(Effect::Read { feed, tip, after_seq });
+                    self.to_send.push_front(Next::Line(sending));
+                }
+                None => break,
+            }
+        }
+        if !self.is_busy() && !self.sent_done && self.wanted.is_empty() {
+            self.sent_done = true;
+            effects.push(Effect::Send(Frame::Done));
+        }
         effects.extend(self.finish_if_done());
         effects
     }
 
-    fn send_read(&mut self, run: Option<Run>) -> Vec<Effect> {
-        let Some(run) = run.filter(|run| !run.changes.is_empty()) else {
-            self.to_send.pop();
-            return self.read_next();
-        };
-        let last_seq = run.first_seq + run.changes.len() as u64 - 1;
-        if let Some((feed, after)) = self.to_send.last_mut() {
-            *after = last_seq;
-            if self.own.get(feed).is_none_or(|end| last_seq >= end.seq) {
-                self.to_send.pop();
+    fn send_read(&mut self, run: Option<LineRun>) -> Vec<Effect> {
+        self.reads = false;
+        let Some(Next::Line(sending)) = self.to_send.front_mut() else { return self.proceed() };
+        let mut effects = Vec::new();
+        match run.filter(|run| !run.run.changes.is_empty()) {
+            Some(run) => {
+                sending.after_seq = run.last_seq();
+                if sending.after_seq >= sending.tip.seq {
+                    self.to_send.pop_front();
+                }
+                effects.push(Effect::Send(Frame::Changes(run)));
             }
+            None => drop(self.to_send.pop_front()),
         }
-        let mut effects = vec![Effect::Send(Frame::Changes(run))];
-        effects.extend(self.read_next());
+        effects.extend(self.proceed());
         effects
     }
 
+    fn is_busy(&self) -> bool {
+        !self.greeted || self.reads || !self.to_send.is_empty() || !self.questions.is_empty()
+    }
+
     fn finish_if_done(&self) -> Vec<Effect> {
-        if self.sent_done && self.received_done { vec![Effect::Finish] } else { Vec::new() }
+        if self.sent_done && self.received_done && !self.is_busy() {
+            vec![Effect::Finish]
+        } else {
+            Vec::new()
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! `store.db`: the signed changes, in SQLite. The truth on disk.
 //!
-//! One row a change, one a feed's end, one a signature: the author's own feed
+//! One row a change, one a line's end, one a signature: the author's own feed
 //! keeps a signature for every change, a replicated one for the end of every
 //! run received, and runs are only ever cut where a signature is. WAL with
 //! `synchronous=FULL` for what one writes oneself: what `append` returned from
 //! survives a power cut.
+
+mod lines;
 
 use std::path::{Path, PathBuf};
 
@@ -13,27 +15,35 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use exo_model::codec;
 use exo_model::community::FeedEnd;
 use exo_model::feed::gate::RUN_CHANGES_MAX;
-use exo_model::feed::{AcceptedRun, Change, FeedId, FeedPosition, Run, Stream};
+use exo_model::feed::{AcceptedRun, FeedId, FeedPosition, LineId, Run, Stream};
 use exo_model::id::{ChangeHash, CommunityId, DeviceId};
-use exo_model::port::ChangeStore;
-use exo_model::signature::Signature;
+use exo_model::port::{ChangeStore, StoredLine};
+
+use lines::{Span, line_row, position, to_sql};
 
 /// Schema this build writes; kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 /// Longest encoded stream name.
 const STREAM_BYTES_MAX: usize = 64;
+const ELSEWHERE: &str = "a run was accepted against another position";
 
-const SCHEMA: &str = "
+const FEEDS: &str = "
 CREATE TABLE feeds (
     id INTEGER PRIMARY KEY,
     community BLOB NOT NULL,
     device BLOB NOT NULL,
     stream BLOB NOT NULL,
     segment INTEGER NOT NULL,
+    line INTEGER NOT NULL,
+    parent INTEGER,
+    base INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     hash BLOB NOT NULL,
-    UNIQUE (community, device, stream, segment)
+    UNIQUE (community, device, stream, segment, line)
 ) STRICT;
+";
+
+const CHANGES: &str = "
 CREATE TABLE changes (
     feed INTEGER NOT NULL REFERENCES feeds (id),
     seq INTEGER NOT NULL,
@@ -49,6 +59,14 @@ CREATE TABLE signatures (
     PRIMARY KEY (feed, seq)
 ) STRICT, WITHOUT ROWID;
 ";
+
+// Until version 2 a feed had one line.
+const LINES_SINCE_3: (&str, &str) = (
+    "ALTER TABLE feeds RENAME TO single;",
+    "INSERT INTO feeds (id, community, device, stream, segment, line, parent, base, seq, hash)
+     SELECT id, community, device, stream, segment, 0, NULL, 0, seq, hash FROM single;
+     DROP TABLE single;",
+);
 
 /// A store that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -103,8 +121,19 @@ impl Store {
         match found {
             0 => {
                 db.execute_batch(&format!(
-                    "BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                    "BEGIN; {FEEDS} {CHANGES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
                 ))?;
+            }
+            2 => {
+                let (before, after) = LINES_SINCE_3;
+                // Tables that refer to the renamed one go on meaning `feeds`.
+                db.pragma_update(None, "foreign_keys", false)?;
+                db.pragma_update(None, "legacy_alter_table", true)?;
+                db.execute_batch(&format!(
+                    "BEGIN; {before} {FEEDS} {after} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                ))?;
+                db.pragma_update(None, "legacy_alter_table", false)?;
+                db.pragma_update(None, "foreign_keys", true)?;
             }
             SCHEMA_VERSION => {}
             1 => return Err(StoreError::Unsealed { path: path.to_owned() }),
@@ -113,8 +142,8 @@ impl Store {
         Ok(Self { db, waits: true })
     }
 
-    /// Where a device's stream ends: its last segment; `None` where there is
-    /// none yet.
+    /// Where a device's stream ends: the first line of its last segment; `None`
+    /// where there is none yet.
     ///
     /// # Errors
     /// When the store fails.
@@ -129,7 +158,7 @@ impl Store {
             .prepare_cached(
                 "SELECT f.segment, f.seq, f.hash, c.time_ms
                  FROM feeds f JOIN changes c ON c.feed = f.id AND c.seq = 1
-                 WHERE f.community = ?1 AND f.device = ?2 AND f.stream = ?3
+                 WHERE f.community = ?1 AND f.device = ?2 AND f.stream = ?3 AND f.line = 0
                  ORDER BY f.segment DESC LIMIT 1",
             )?
             .query_row(params![community.as_bytes(), device.as_bytes(), codec::encode(&stream)], |row| {
@@ -142,20 +171,15 @@ impl Store {
         .transpose()
     }
 
-    /// Compares the hashes noted beside the changes of a feed, and where it is
+    /// Compares the hashes noted beside the changes of a line, and where it is
     /// said to end, with what the changes themselves say.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] where they differ.
-    pub fn check(&self, feed: &FeedId, hashes: &[ChangeHash]) -> Result<(), StoreError> {
-        let Some((row, end)) = self.feed_row(feed)? else {
-            return Err(StoreError::Damaged("a feed is missing"));
-        };
-        let mut statement =
-            self.db.prepare_cached("SELECT hash FROM changes WHERE feed = ?1 ORDER BY seq")?;
-        let stored = statement.query_map([row], |row| row.get::<_, [u8; 32]>(0))?;
-        let stored: Vec<ChangeHash> =
-            stored.map(|hash| hash.map(ChangeHash::from_bytes)).collect::<Result<_, _>>()?;
+    pub fn check(&self, line: impl Into<LineId>, hashes: &[ChangeHash]) -> Result<(), StoreError> {
+        let line = line.into();
+        let end = self.position(line)?;
+        let stored = self.hashes_in(&self.spans_of(&line)?)?;
         let ends = end.seq == stored.len() as u64 && hashes.last().is_none_or(|last| *last == end.hash);
         if ends && stored == hashes {
             Ok(())
@@ -164,78 +188,47 @@ impl Store {
         }
     }
 
-    fn feed_row(&self, feed: &FeedId) -> Result<Option<(i64, FeedPosition)>, StoreError> {
-        let row = self
-            .db
-            .prepare_cached(
-                "SELECT id, seq, hash FROM feeds
-                 WHERE community = ?1 AND device = ?2 AND stream = ?3 AND segment = ?4",
-            )?
-            .query_row(
-                params![
-                    feed.community.as_bytes(),
-                    feed.device.as_bytes(),
-                    codec::encode(&feed.stream),
-                    feed.segment
-                ],
-                |row| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, [u8; 32]>(2)?)),
-            )
-            .optional()?;
-        row.map(|(id, seq, hash)| Ok((id, position(seq, hash)?))).transpose()
-    }
-
-    fn changes_between(
-        &self,
-        feed_row: i64,
-        after: u64,
-        upto: u64,
-        max_bytes: usize,
-    ) -> Result<Vec<Change>, StoreError> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT time_ms, payload FROM changes WHERE feed = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq",
-        )?;
-        let mut rows = statement.query(params![feed_row, to_sql(after)?, to_sql(upto)?])?;
-        let (mut changes, mut bytes) = (Vec::new(), 0_usize);
-        while let Some(row) = rows.next()? {
-            let change = Change { time_ms: row.get(0)?, payload: row.get(1)? };
-            bytes += change.payload.len();
-            if !changes.is_empty() && bytes > max_bytes {
-                break;
-            }
-            changes.push(change);
-        }
-        Ok(changes)
-    }
-
-    /// The last signed place in `after+1 ..= upto`.
-    fn signed_place(
-        &self,
-        feed_row: i64,
-        after: u64,
-        upto: u64,
-    ) -> Result<Option<(u64, Signature)>, StoreError> {
-        let row = self
-            .db
-            .prepare_cached(
-                "SELECT seq, signature FROM signatures
-                 WHERE feed = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq DESC LIMIT 1",
-            )?
-            .query_row(params![feed_row, to_sql(after)?, to_sql(upto)?], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 64]>(1)?))
-            })
-            .optional()?;
-        row.map(|(seq, signature)| Ok((from_sql(seq)?, Signature::from_bytes(signature)))).transpose()
-    }
-
     /// Appends what a peer sent, without waiting for the disk: a power cut may
     /// take the last of it along, and then it is fetched again. What one writes
     /// oneself goes through `append`, which waits, for it and all before it.
     ///
+    /// A run that starts where no line ends parts from the one it starts on,
+    /// and becomes a line of its own. Returns the line.
+    ///
     /// # Errors
     /// When the store fails; nothing is stored then.
-    pub fn append_received(&mut self, run: &AcceptedRun) -> Result<(), StoreError> {
+    pub fn append_received(&mut self, run: &AcceptedRun) -> Result<StoredLine, StoreError> {
         self.wait_for_disk(false)?;
-        self.write(run)
+        let line = match self.line_ending_at(run)? {
+            Some(line) => line,
+            None => self.parting_line(run)?,
+        };
+        self.write(&line, run)
+    }
+
+    /// The line that a run continues; of a feed that is not here yet, its first.
+    fn line_ending_at(&self, run: &AcceptedRun) -> Result<Option<StoredLine>, StoreError> {
+        let (feed, start) = (*run.feed(), run.start());
+        let rows = self.rows_of(&feed)?;
+        if rows.is_empty() && start == FeedPosition::START {
+            return Ok(Some(StoredLine { id: feed.into(), parent: None, base_seq: 0, end: start }));
+        }
+        Ok(rows.iter().find(|row| row.end == start).map(|row| row.stored(feed)))
+    }
+
+    /// A new line for a run that starts within others.
+    fn parting_line(&self, run: &AcceptedRun) -> Result<StoredLine, StoreError> {
+        let (feed, start) = (*run.feed(), run.start());
+        let first = run.hashes().first().map(|hash| FeedPosition { seq: run.first_seq(), hash: *hash });
+        if first.is_some_and(|first| !matches!(ChangeStore::line_through(self, &feed, &first), Ok(None))) {
+            return Err(StoreError::Damaged(ELSEWHERE));
+        }
+        let number = self.rows_of(&feed)?.last().map_or(0, |row| row.number + 1);
+        let parent = match start.seq {
+            0 => None,
+            _ => Some(self.line_through(&feed, &start)?.ok_or(StoreError::Damaged(ELSEWHERE))?.number),
+        };
+        Ok(StoredLine { id: LineId { feed, number }, parent, base_seq: start.seq, end: start })
     }
 
     fn wait_for_disk(&mut self, wait: bool) -> Result<(), StoreError> {
@@ -246,17 +239,13 @@ impl Store {
         Ok(())
     }
 
-    fn write(&mut self, run: &AcceptedRun) -> Result<(), StoreError> {
+    fn write(&mut self, line: &StoredLine, run: &AcceptedRun) -> Result<StoredLine, StoreError> {
         let feed = run.feed();
-        let known = self.position(feed)?;
-        if run.first_seq() != known.seq + 1 {
-            return Err(StoreError::Damaged("a run was accepted against another position"));
-        }
         let transaction = self.db.transaction()?;
         let row: i64 = transaction
             .prepare_cached(
-                "INSERT INTO feeds (community, device, stream, segment, seq, hash)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                "INSERT INTO feeds (community, device, stream, segment, line, parent, base, seq, hash)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                  ON CONFLICT DO UPDATE SET seq = excluded.seq, hash = excluded.hash
                  RETURNING id",
             )?
@@ -266,6 +255,9 @@ impl Store {
                     feed.device.as_bytes(),
                     codec::encode(&feed.stream),
                     feed.segment,
+                    line.id.number,
+                    line.parent,
+                    to_sql(line.base_seq)?,
                     to_sql(run.end().seq)?,
                     run.end().hash.as_bytes()
                 ],
@@ -289,80 +281,84 @@ impl Store {
             .prepare_cached("INSERT INTO signatures (feed, seq, signature) VALUES (?1, ?2, ?3)")?
             .execute(params![row, to_sql(run.end().seq)?, run.signature().as_bytes()])?;
         transaction.commit()?;
-        Ok(())
-    }
-
-    /// The first signed place after `after`.
-    fn next_signed_place(&self, feed_row: i64, after: u64) -> Result<Option<u64>, StoreError> {
-        let seq: Option<i64> = self
-            .db
-            .prepare_cached("SELECT min(seq) FROM signatures WHERE feed = ?1 AND seq > ?2")?
-            .query_row(params![feed_row, to_sql(after)?], |row| row.get(0))?;
-        seq.map(from_sql).transpose()
+        Ok(StoredLine { end: run.end(), ..*line })
     }
 }
 
 impl ChangeStore for Store {
     type Error = StoreError;
 
-    fn feeds(&self, community: CommunityId) -> Result<Vec<(FeedId, FeedPosition)>, StoreError> {
+    fn lines(&self, community: CommunityId) -> Result<Vec<StoredLine>, StoreError> {
         let mut statement = self.db.prepare_cached(
-            "SELECT device, stream, segment, seq, hash FROM feeds WHERE community = ?1
-             ORDER BY stream, device, segment",
+            "SELECT device, stream, segment, id, line, parent, base, seq, hash FROM feeds
+             WHERE community = ?1 ORDER BY stream, device, segment, line",
         )?;
         let mut rows = statement.query([community.as_bytes()])?;
-        let mut feeds = Vec::new();
+        let mut lines = Vec::new();
         while let Some(row) = rows.next()? {
             let stream: Vec<u8> = row.get(1)?;
             let stream: Stream = codec::decode(&stream, STREAM_BYTES_MAX)
                 .map_err(|_| StoreError::Damaged("unreadable stream name"))?;
             let device = DeviceId::from_bytes(row.get(0)?);
             let feed = FeedId { community, device, stream, segment: row.get(2)? };
-            feeds.push((feed, position(row.get(3)?, row.get(4)?)?));
+            lines.push(line_row(row, 3)?.stored(feed));
         }
-        Ok(feeds)
+        Ok(lines)
     }
 
-    fn position(&self, feed: &FeedId) -> Result<FeedPosition, StoreError> {
-        Ok(self.feed_row(feed)?.map_or(FeedPosition::START, |(_, position)| position))
+    fn position(&self, line: impl Into<LineId>) -> Result<FeedPosition, StoreError> {
+        let line = line.into();
+        let rows = self.rows_of(&line.feed)?;
+        let row = rows.into_iter().find(|row| row.number == line.number);
+        Ok(row.map_or(FeedPosition::START, |row| row.end))
     }
 
-    fn hash_at(&self, feed: &FeedId, seq: u64) -> Result<Option<ChangeHash>, StoreError> {
-        let Some((row, _)) = self.feed_row(feed)? else { return Ok(None) };
-        // A number that a peer made up is no number of ours.
-        let Ok(seq) = i64::try_from(seq) else { return Ok(None) };
-        let hash = self
-            .db
-            .prepare_cached("SELECT hash FROM changes WHERE feed = ?1 AND seq = ?2")?
-            .query_row(params![row, seq], |row| row.get::<_, [u8; 32]>(0))
-            .optional()?;
-        Ok(hash.map(ChangeHash::from_bytes))
+    fn line_through(&self, feed: &FeedId, at: &FeedPosition) -> Result<Option<LineId>, StoreError> {
+        for row in self.rows_of(feed)? {
+            let line = LineId { feed: *feed, number: row.number };
+            let is_on = row.end == *at || self.hash_at(line, at.seq)? == Some(at.hash);
+            if is_on {
+                return Ok(Some(line));
+            }
+        }
+        Ok(None)
+    }
+
+    fn hash_at(&self, line: impl Into<LineId>, seq: u64) -> Result<Option<ChangeHash>, StoreError> {
+        self.hash_in(&self.spans_of(&line.into())?, seq)
     }
 
     fn append(&mut self, run: &AcceptedRun) -> Result<(), StoreError> {
         self.wait_for_disk(true)?;
-        self.write(run)
+        let line = self.line_ending_at(run)?.ok_or(StoreError::Damaged(ELSEWHERE))?;
+        self.write(&line, run).map(drop)
     }
 
-    fn read_run(&self, feed: &FeedId, after_seq: u64, max_bytes: usize) -> Result<Option<Run>, StoreError> {
-        let Some((row, end)) = self.feed_row(feed)? else { return Ok(None) };
-        if after_seq >= end.seq {
+    fn read_run(
+        &self,
+        line: impl Into<LineId>,
+        after_seq: u64,
+        max_bytes: usize,
+    ) -> Result<Option<Run>, StoreError> {
+        let line = line.into();
+        let spans = self.spans_of(&line)?;
+        let end_seq = spans.last().map_or(0, Span::upto);
+        if after_seq >= end_seq {
             return Ok(None);
         }
-        let upto = end.seq.min(after_seq.saturating_add(RUN_CHANGES_MAX as u64));
-        let mut changes = self.changes_between(row, after_seq, upto, max_bytes)?;
+        let upto = end_seq.min(after_seq.saturating_add(RUN_CHANGES_MAX as u64));
+        let mut changes = self.changes_in(&spans, after_seq, upto, max_bytes)?;
         let fits_upto = after_seq + changes.len() as u64;
-        let (seq, signature) = match self.signed_place(row, after_seq, fits_upto)? {
+        let (seq, signature) = match self.last_signed(&spans, after_seq, fits_upto)? {
             Some(place) => place,
             // The nearest signature lies beyond `max_bytes`: whoever sent us
             // that run sent it as one frame, so it fits one again.
             None => {
                 let next = self
-                    .next_signed_place(row, after_seq)?
+                    .next_signed(&spans, after_seq)?
                     .ok_or(StoreError::Damaged("a feed ends without a signature"))?;
-                changes = self.changes_between(row, after_seq, next, usize::MAX)?;
-                self.signed_place(row, after_seq, next)?
-                    .ok_or(StoreError::Damaged("a feed ends without a signature"))?
+                changes = self.changes_in(&spans, after_seq, next.0, usize::MAX)?;
+                next
             }
         };
         let keep = usize::try_from(seq - after_seq).map_err(|_| StoreError::Damaged("sequence numbers"))?;
@@ -370,18 +366,6 @@ impl ChangeStore for Store {
         if changes.len() != keep {
             return Err(StoreError::Damaged("changes are missing"));
         }
-        Ok(Some(Run { feed: *feed, first_seq: after_seq + 1, changes, signature }))
+        Ok(Some(Run { feed: line.feed, first_seq: after_seq + 1, changes, signature }))
     }
-}
-
-fn position(seq: i64, hash: [u8; 32]) -> Result<FeedPosition, StoreError> {
-    Ok(FeedPosition { seq: from_sql(seq)?, hash: ChangeHash::from_bytes(hash) })
-}
-
-fn to_sql(seq: u64) -> Result<i64, StoreError> {
-    i64::try_from(seq).map_err(|_| StoreError::Damaged("sequence numbers"))
-}
-
-fn from_sql(seq: i64) -> Result<u64, StoreError> {
-    u64::try_from(seq).map_err(|_| StoreError::Damaged("sequence numbers"))
 }

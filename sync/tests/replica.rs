@@ -65,7 +65,7 @@ async fn runs_that_repeat_or_overlap_add_only_what_is_new() {
 }
 
 #[tokio::test]
-async fn a1_a_fork_is_refused_and_the_first_stays() {
+async fn a1_the_lines_of_a_fork_never_mix_and_the_first_stays() {
     let (home, feed, mut author) = with_author().await;
     home.replica.ingest(author.messages(feed, 0, 3)).await.expect("new");
     let before = home.end_of(&feed).await;
@@ -76,9 +76,23 @@ async fn a1_a_fork_is_refused_and_the_first_stays() {
         changes.extend((0..own).map(|n| message(200 + n as u64, "another story")));
         author.run(feed, changes)
     };
-    for (common, own, seq) in [(2, 1, 3), (0, 1, 1), (0, 3, 1), (0, 2, 1), (2, 4, 3), (1, 5, 2)] {
-        let refused = rejection(home.replica.ingest(fork(common, own)).await);
-        assert_eq!(refused, Rejection::Fork { seq }, "{common} in common, {own} of its own");
+    let ends = async || {
+        let positions = home.replica.positions().await.expect("readable");
+        positions.into_iter().filter(|(id, _)| *id == feed).map(|(_, end)| end.seq).collect::<Vec<_>>()
+    };
+    // What is new of each, and where the lines end then: some go on, some part.
+    let (new, known) = (Ingested::Stored, Ingested::Known);
+    for (common, own, became, lines) in [
+        (2, 1, new(1), vec![3, 3]),
+        (0, 1, new(1), vec![3, 3, 1]),
+        (0, 3, new(2), vec![3, 3, 3]),
+        (0, 2, known, vec![3, 3, 3]),
+        (2, 4, new(3), vec![3, 6, 3]),
+        (1, 5, new(5), vec![3, 6, 3, 6]),
+    ] {
+        let ingested = home.replica.ingest(fork(common, own)).await.expect("a member's");
+        assert_eq!(ingested, became, "{common} in common, {own} of its own");
+        assert_eq!(ends().await, lines, "{common} in common, {own} of its own");
         assert_eq!(home.end_of(&feed).await, before);
     }
     // A fork's continuation alone hangs on a change that is not here.
@@ -263,7 +277,12 @@ async fn observers_get_every_event_exactly_once_across_reopenings() {
         let mut cursors = std::collections::BTreeMap::new();
         cursors.extend(told.iter().copied());
         home.close().await;
-        home = Home::open(seed, community, folder, cursors.into_iter().collect());
+        home = Home::open(
+            seed,
+            community,
+            folder,
+            cursors.into_iter().map(|(feed, seq)| (feed.into(), seq)).collect(),
+        );
         assert!(home.events().is_empty(), "told twice");
     }
     let stored = home.replica.snapshot().change_count;
@@ -273,7 +292,7 @@ async fn observers_get_every_event_exactly_once_across_reopenings() {
     let (seed, community, folder) = (home.seed, home.community, home.folder.clone());
     home.close().await;
     let keys = FeedId::new(community, device(1), Stream::Keys);
-    let behind = Home::open(seed, community, folder, vec![(keys, u64::MAX), (feed, 7)]);
+    let behind = Home::open(seed, community, folder, vec![(keys.into(), u64::MAX), (feed.into(), 7)]);
     let again: Vec<_> = behind.events().iter().map(|event| (event.feed, event.seq)).collect();
     let expected: Vec<_> = told.iter().filter(|(id, seq)| *id != keys && (*id != feed || *seq > 7)).collect();
     assert_eq!(again.iter().collect::<BTreeSet<_>>(), expected.iter().copied().collect());

@@ -3,15 +3,16 @@
 
 mod common;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use exo_model::codec;
-use exo_model::feed::{Change, FeedId, FeedPosition, Run, Stream};
+use exo_model::feed::{Change, FeedId, FeedPosition, LineId, Run, Stream};
 use exo_model::id::{ChangeHash, ChannelId, CommunityId};
+use exo_model::port::StoredLine;
 use exo_model::signature::Signature;
 use exo_sync::session::{
-    Effect, FRAME_BYTES_MAX, FeedHead, Frame, HEADS_MAX, Input, RUNS_MAX, Side, SyncSession, Violation,
-    WIRE_VERSION,
+    Comparison, Effect, FRAME_BYTES_MAX, FeedHead, Frame, HEADS_MAX, Input, Known, LineIndex, LineRun,
+    MARKS_MAX, RUNS_MAX, Side, SyncSession, Violation, WANTS_MAX, WIRE_VERSION, compare,
 };
 
 use common::{Rng, device};
@@ -30,13 +31,27 @@ fn feed(n: u8) -> FeedId {
     FeedId::new(GARDEN, device(1 + n / 4), stream)
 }
 
-fn change(feed: &FeedId, seq: u64) -> Change {
-    Change { time_ms: i64::try_from(seq).expect("small"), payload: codec::encode(&(feed.device, seq)) }
+/// Changes whose payloads are what others think their hashes are.
+fn run(feed: FeedId, first_seq: u64, hashes: &[ChangeHash]) -> Run {
+    let changes = hashes.iter().map(|hash| Change { time_ms: 1, payload: hash.as_bytes().to_vec() });
+    Run { feed, first_seq, changes: changes.collect(), signature: Signature::from_bytes([0; 64]) }
 }
 
-fn run(feed: FeedId, first_seq: u64, count: u64) -> Run {
-    let changes = (first_seq..first_seq + count).map(|seq| change(&feed, seq)).collect();
-    Run { feed, first_seq, changes, signature: Signature::from_bytes([0; 64]) }
+fn one(feed: FeedId) -> LineRun {
+    LineRun { after: ChangeHash::from_bytes([0; 32]), run: run(feed, 1, &[honest(1)]) }
+}
+
+/// A change of an author who never forks.
+fn honest(seq: u64) -> ChangeHash {
+    named(seq, 0)
+}
+
+/// One of several changes at a place.
+fn named(seq: u64, which: u64) -> ChangeHash {
+    let mut bytes = [9; 32];
+    bytes[..8].copy_from_slice(&seq.to_le_bytes());
+    bytes[8..16].copy_from_slice(&which.to_le_bytes());
+    ChangeHash::from_bytes(bytes)
 }
 
 fn hello(version: u32, community: CommunityId, heads: Vec<FeedHead>) -> Input {
@@ -44,46 +59,148 @@ fn hello(version: u32, community: CommunityId, heads: Vec<FeedHead>) -> Input {
 }
 
 fn head(feed: FeedId, seq: u64) -> FeedHead {
-    let end = FeedPosition { seq, hash: ChangeHash::from_bytes([9; 32]) };
-    FeedHead { device: feed.device, stream: feed.stream, segment: feed.segment, end }
+    FeedHead::new(&feed, FeedPosition { seq, hash: honest(seq) })
 }
 
-/// How much of each feed one side has, and its half of the exchange.
+/// A line, as far as it is its own.
+#[derive(Clone, Debug)]
+struct Line {
+    parent: Option<u32>,
+    base_seq: u64,
+    own: Vec<ChangeHash>,
+}
+
+/// What one side has.
+#[derive(Clone, Debug, Default)]
+struct Stored(BTreeMap<FeedId, Vec<Line>>);
+
+impl Stored {
+    fn linear(ends: &BTreeMap<FeedId, u64>) -> Self {
+        let line = |end: &u64| Line { parent: None, base_seq: 0, own: (1..=*end).map(honest).collect() };
+        Self(ends.iter().map(|(feed, end)| (*feed, vec![line(end)])).collect())
+    }
+
+    /// All hashes of a line from the first on.
+    fn whole(&self, feed: &FeedId, number: u32) -> Vec<ChangeHash> {
+        let line = &self.0[feed][number as usize];
+        let mut whole = line.parent.map(|parent| self.whole(feed, parent)).unwrap_or_default();
+        whole.truncate(usize::try_from(line.base_seq).expect("small"));
+        whole.extend(&line.own);
+        whole
+    }
+
+    fn lines(&self) -> Vec<StoredLine> {
+        let mut lines = Vec::new();
+        for (feed, of_feed) in &self.0 {
+            for (number, line) in (0..).zip(of_feed) {
+                let whole = self.whole(feed, number);
+                let end = FeedPosition { seq: whole.len() as u64, hash: *whole.last().expect("a change") };
+                let id = LineId { feed: *feed, number };
+                lines.push(StoredLine { id, parent: line.parent, base_seq: line.base_seq, end });
+            }
+        }
+        lines
+    }
+
+    fn tips(&self) -> Vec<(FeedId, FeedPosition)> {
+        self.lines().iter().map(|line| (line.id.feed, line.end)).collect()
+    }
+
+    /// All changes, and which each follows.
+    fn changes(&self) -> BTreeSet<(FeedId, ChangeHash, ChangeHash)> {
+        let mut changes = BTreeSet::new();
+        for line in self.lines() {
+            let mut before = FeedPosition::START.hash;
+            for hash in self.whole(&line.id.feed, line.id.number) {
+                changes.insert((line.id.feed, before, hash));
+                before = hash;
+            }
+        }
+        changes
+    }
+
+    /// As the replica does; returns how many changes are new.
+    fn take(&mut self, after: ChangeHash, feed: FeedId, first_seq: u64, hashes: &[ChangeHash]) -> usize {
+        let start = FeedPosition { seq: first_seq - 1, hash: after };
+        let through = |stored: &Self, at: &FeedPosition| match at.seq {
+            0 => Some(None),
+            _ => stored.line_through(&feed, at).expect("infallible").map(Some),
+        };
+        let mut at = start;
+        let mut parent = through(self, &at).expect("a run that follows something stored");
+        let mut rest = hashes;
+        while let Some((next, further)) = rest.split_first() {
+            let place = FeedPosition { seq: at.seq + 1, hash: *next };
+            let Some(line) = through(self, &place) else { break };
+            (at, parent, rest) = (place, line, further);
+        }
+        if !rest.is_empty() {
+            let ends: Vec<_> = self.lines().into_iter().filter(|line| line.id.feed == feed).collect();
+            let lines = self.0.entry(feed).or_default();
+            match ends.iter().find(|line| line.end == at) {
+                Some(line) => lines[line.id.number as usize].own.extend(rest),
+                None => lines.push(Line { parent, base_seq: at.seq, own: rest.to_vec() }),
+            }
+        }
+        rest.len()
+    }
+}
+
+impl LineIndex for Stored {
+    type Error = std::convert::Infallible;
+
+    fn line_through(&self, feed: &FeedId, at: &FeedPosition) -> Result<Option<u32>, Self::Error> {
+        let numbers = 0..u32::try_from(self.0.get(feed).map_or(0, Vec::len)).expect("few");
+        let index = usize::try_from(at.seq - 1).expect("small");
+        Ok(numbers
+            .into_iter()
+            .find(|number| self.whole(feed, *number).get(index).is_some_and(|hash| *hash == at.hash)))
+    }
+
+    fn hash_at(&self, line: &LineId, seq: u64) -> Result<Option<ChangeHash>, Self::Error> {
+        let index = usize::try_from(seq - 1).expect("small");
+        Ok(self.whole(&line.feed, line.number).get(index).copied())
+    }
+}
+
+/// What one side has, and its half of the exchange.
 struct Half {
-    feeds: BTreeMap<FeedId, u64>,
+    stored: Stored,
     session: SyncSession,
     inbox: VecDeque<Frame>,
-    read: Option<(FeedId, u64)>,
+    read: Option<(FeedId, FeedPosition, u64)>,
     finished: u32,
-    run_len: u64,
+    run_len: usize,
+    /// Changes that came though they were here.
+    useless: usize,
 }
 
 impl Half {
-    fn new(side: Side, feeds: BTreeMap<FeedId, u64>, run_len: u64) -> Self {
-        let own: Vec<_> = feeds
-            .iter()
-            .map(|(feed, seq)| (*feed, FeedPosition { seq: *seq, hash: ChangeHash::from_bytes([9; 32]) }))
-            .collect();
-        let session = SyncSession::new(side, GARDEN, own);
-        Self { feeds, session, inbox: VecDeque::new(), read: None, finished: 0, run_len }
+    fn new(side: Side, stored: Stored, run_len: usize) -> Self {
+        let session = SyncSession::new(side, GARDEN, stored.tips());
+        Self { stored, session, inbox: VecDeque::new(), read: None, finished: 0, run_len, useless: 0 }
     }
 
     /// Takes one input; returns what goes to the other side.
     fn take(&mut self, input: Input) -> Vec<Frame> {
         let mut sent = Vec::new();
-        for effect in self.session.handle(input).expect("an honest peer") {
+        let mut effects = VecDeque::from(self.session.handle(input).expect("an honest peer"));
+        while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Send(frame) => sent.push(frame),
-                Effect::Read { feed, after_seq } => {
-                    assert_eq!(self.read.replace((feed, after_seq)), None, "one read at a time");
+                Effect::Read { feed, tip, after_seq } => {
+                    assert_eq!(self.read.replace((feed, tip, after_seq)), None, "one read at a time");
                 }
-                Effect::Ingest(run) => {
-                    let end = self.feeds.entry(run.feed).or_insert(0);
-                    assert_eq!(run.first_seq, *end + 1, "only what is missing, in order");
-                    *end += run.changes.len() as u64;
-                    for (seq, sent) in (run.first_seq..).zip(&run.changes) {
-                        assert_eq!(*sent, change(&run.feed, seq));
-                    }
+                Effect::Compare(known) => {
+                    let compared = compare(&self.stored, &self.stored.lines(), &known).expect("infallible");
+                    effects.extend(self.session.handle(Input::Compared(compared)).expect("an honest peer"));
+                }
+                Effect::Ingest(LineRun { after, run }) => {
+                    let hash = |change: &Change| change.payload.as_slice().try_into().expect("32 bytes");
+                    let hashes: Vec<_> =
+                        run.changes.iter().map(|change| ChangeHash::from_bytes(hash(change))).collect();
+                    let new = self.stored.take(after, run.feed, run.first_seq, &hashes);
+                    self.useless += hashes.len() - new;
                 }
                 Effect::Finish => self.finished += 1,
             }
@@ -92,9 +209,15 @@ impl Half {
     }
 
     fn read(&mut self) -> Input {
-        let (feed, after) = self.read.take().expect("a read is wanted");
-        let left = self.feeds[&feed] - after;
-        Input::Read((left > 0).then(|| run(feed, after + 1, left.min(self.run_len))))
+        let (feed, tip, after_seq) = self.read.take().expect("a read is wanted");
+        let number = self.stored.line_through(&feed, &tip).expect("infallible").expect("stored");
+        let whole = self.stored.whole(&feed, number);
+        let after = usize::try_from(after_seq).expect("small");
+        let hashes = &whole[after.min(whole.len())..whole.len().min(after + self.run_len)];
+        let before = after.checked_sub(1).map_or(FeedPosition::START.hash, |index| whole[index]);
+        Input::Read(
+            (!hashes.is_empty()).then(|| LineRun { after: before, run: run(feed, after_seq + 1, hashes) }),
+        )
     }
 }
 
@@ -133,8 +256,73 @@ fn union(a: &BTreeMap<FeedId, u64>, b: &BTreeMap<FeedId, u64>) -> BTreeMap<FeedI
 }
 
 fn assert_union(a: &Half, b: &Half, all: &BTreeMap<FeedId, u64>) {
-    assert_eq!((&a.feeds, &b.feeds), (all, all));
+    let all = Stored::linear(all).changes();
+    assert_eq!((&a.stored.changes(), &b.stored.changes()), (&all, &all));
     assert_eq!((a.finished, b.finished), (1, 1), "each side finishes once");
+    assert_eq!((a.useless, b.useless), (0, 0), "only what is missing");
+}
+
+/// All changes that authors signed: some of them in several lines.
+fn signed_lines(rng: &mut Rng) -> BTreeMap<FeedId, Vec<Vec<ChangeHash>>> {
+    let mut feeds = BTreeMap::new();
+    for n in 0..3 {
+        let mut lines: Vec<Vec<ChangeHash>> = Vec::new();
+        for which in 0..=rng.below(5) as u64 {
+            let mut line = Vec::new();
+            if !lines.is_empty() {
+                let other = &lines[rng.below(lines.len())];
+                line.extend(&other[..rng.below(other.len() + 1)]);
+            }
+            for _ in 0..=rng.below(6) {
+                line.push(named(line.len() as u64 + 1, which));
+            }
+            lines.push(line);
+        }
+        feeds.insert(feed(n), lines);
+    }
+    feeds
+}
+
+/// Some of them, as someone may have them.
+fn some_of(feeds: &BTreeMap<FeedId, Vec<Vec<ChangeHash>>>, rng: &mut Rng) -> Stored {
+    let mut stored = Stored::default();
+    for (feed, lines) in feeds {
+        for _ in 0..rng.below(2 * lines.len() + 1) {
+            let line = &lines[rng.below(lines.len())];
+            let line = &line[..=rng.below(line.len())];
+            stored.take(FeedPosition::START.hash, *feed, 1, line);
+        }
+    }
+    stored
+}
+
+/// All of them reach both, whatever each had.
+#[test]
+fn a01_l01_lines_that_part_reach_both_sides() {
+    let mut useless = 0;
+    for seed in 0..4_000 {
+        let mut rng = Rng(seed);
+        let feeds = signed_lines(&mut rng);
+        let (ours, theirs) = (some_of(&feeds, &mut rng), some_of(&feeds, &mut rng));
+        let all: BTreeSet<_> = ours.changes().union(&theirs.changes()).copied().collect();
+        let mut a = Half::new(Side::Initiator, ours, 1 + rng.below(5));
+        let mut b = Half::new(Side::Responder, theirs, 1 + rng.below(5));
+        exchange(&mut a, &mut b, |n| rng.below(n));
+        assert_eq!((a.stored.changes(), b.stored.changes()), (all.clone(), all), "seed {seed}");
+        assert_eq!((a.finished, b.finished), (1, 1), "seed {seed}");
+        useless += a.useless + b.useless;
+        // Again, both have everything: nothing travels but the greetings.
+        let mut a = Half::new(Side::Initiator, a.stored, 5);
+        let mut b = Half::new(Side::Responder, b.stored, 5);
+        let mut steps = 0;
+        exchange(&mut a, &mut b, |n| {
+            steps += 1;
+            rng.below(n)
+        });
+        assert_eq!(steps, 4, "seed {seed}: two greetings, two Dones");
+    }
+    // Where lines part, a few changes around the place may come twice.
+    assert!(useless < 8 * 4_000, "{useless} changes came twice");
 }
 
 #[test]
@@ -152,13 +340,13 @@ fn n3_random_histories_in_random_order_end_with_the_union() {
         };
         let (ours, theirs) = (history(), history());
         let all = union(&ours, &theirs);
-        let mut a = Half::new(Side::Initiator, ours, 1 + rng.below(9) as u64);
-        let mut b = Half::new(Side::Responder, theirs, 1 + rng.below(9) as u64);
+        let mut a = Half::new(Side::Initiator, Stored::linear(&ours), 1 + rng.below(9));
+        let mut b = Half::new(Side::Responder, Stored::linear(&theirs), 1 + rng.below(9));
         exchange(&mut a, &mut b, |n| rng.below(n));
         assert_union(&a, &b, &all);
         // Again, both have everything: nothing travels but the greetings.
-        let mut a = Half::new(Side::Initiator, a.feeds, 5);
-        let mut b = Half::new(Side::Responder, b.feeds, 5);
+        let mut a = Half::new(Side::Initiator, a.stored, 5);
+        let mut b = Half::new(Side::Responder, b.stored, 5);
         let mut steps = 0;
         exchange(&mut a, &mut b, |n| {
             steps += 1;
@@ -177,8 +365,8 @@ fn n3_every_interleaving_of_a_small_exchange_ends_with_the_union() {
     let mut script: Vec<(usize, usize)> = Vec::new();
     let mut runs = 0;
     loop {
-        let mut a = Half::new(Side::Initiator, ours.clone(), 1);
-        let mut b = Half::new(Side::Responder, theirs.clone(), 1);
+        let mut a = Half::new(Side::Initiator, Stored::linear(&ours), 1);
+        let mut b = Half::new(Side::Responder, Stored::linear(&theirs), 1);
         let mut depth = 0;
         exchange(&mut a, &mut b, |n| {
             if depth == script.len() {
@@ -200,15 +388,24 @@ fn n3_every_interleaving_of_a_small_exchange_ends_with_the_union() {
     assert!(runs > 100, "{runs} interleavings");
 }
 
+/// Greets a session with what a peer has; returns what it does next.
+fn greet(session: &mut SyncSession, stored: &Stored, heads: Vec<FeedHead>) -> Vec<Effect> {
+    let mut effects = session.handle(hello(WIRE_VERSION, GARDEN, heads)).expect("honest");
+    let Some(Effect::Compare(known)) = effects.pop() else { panic!("what there is to send?") };
+    let compared = compare(stored, &stored.lines(), &known).expect("infallible");
+    effects.extend(session.handle(Input::Compared(compared)).expect("honest"));
+    effects
+}
+
 #[test]
 fn keys_travel_first_then_the_charter_then_the_rest() {
-    let feeds: Vec<_> = (0..12).map(|n| (feed(n), FeedPosition { seq: 1, ..FeedPosition::START })).collect();
-    let mut session = SyncSession::new(Side::Responder, GARDEN, feeds);
-    let mut effects = session.handle(hello(WIRE_VERSION, GARDEN, Vec::new())).expect("honest");
+    let stored = Stored::linear(&(0..12).map(|n| (feed(n), 1)).collect());
+    let mut session = SyncSession::new(Side::Responder, GARDEN, stored.tips());
+    let mut effects = greet(&mut session, &stored, Vec::new());
     let mut streams = Vec::new();
-    while let Some(Effect::Read { feed, after_seq }) = effects.pop() {
+    while let Some(Effect::Read { feed, .. }) = effects.pop() {
         streams.push(feed.stream);
-        effects = session.handle(Input::Read(Some(run(feed, after_seq + 1, 1)))).expect("honest");
+        effects = session.handle(Input::Read(Some(one(feed)))).expect("honest");
     }
     assert_eq!(streams.len(), 12);
     assert!(streams.is_sorted(), "{streams:?}");
@@ -217,12 +414,13 @@ fn keys_travel_first_then_the_charter_then_the_rest() {
 
 #[test]
 fn a_feed_that_vanished_is_skipped() {
-    let own = [feed(0), feed(1)].map(|feed| (feed, FeedPosition { seq: 3, ..FeedPosition::START }));
-    let mut session = SyncSession::new(Side::Responder, GARDEN, own);
-    session.handle(hello(WIRE_VERSION, GARDEN, Vec::new())).expect("honest");
-    let empty = Run { changes: Vec::new(), ..run(feed(0), 1, 0) };
+    let stored = Stored::linear(&BTreeMap::from([(feed(0), 3), (feed(1), 3)]));
+    let mut session = SyncSession::new(Side::Responder, GARDEN, stored.tips());
+    greet(&mut session, &stored, Vec::new());
+    let empty = LineRun { run: run(feed(0), 1, &[]), ..one(feed(0)) };
     let next = session.handle(Input::Read(Some(empty))).expect("not the peer's fault");
-    assert_eq!(next, [Effect::Read { feed: feed(1), after_seq: 0 }]);
+    let tip = FeedPosition { seq: 3, hash: honest(3) };
+    assert_eq!(next, [Effect::Read { feed: feed(1), tip, after_seq: 0 }]);
     let done = session.handle(Input::Read(None)).expect("not the peer's fault");
     assert_eq!(done, [Effect::Send(Frame::Done)]);
 }
@@ -230,7 +428,7 @@ fn a_feed_that_vanished_is_skipped() {
 fn greeted(side: Side) -> SyncSession {
     let mut session = SyncSession::new(side, GARDEN, Vec::new());
     session.handle(Input::Opened).expect("opens");
-    session.handle(hello(WIRE_VERSION, GARDEN, Vec::new())).expect("honest");
+    greet(&mut session, &Stored::default(), Vec::new());
     session
 }
 
@@ -240,15 +438,44 @@ fn frames_out_of_order_are_violations() {
         let unexpected = Some(Violation::UnexpectedFrame);
         let mut fresh = SyncSession::new(side, GARDEN, Vec::new());
         assert_eq!(fresh.handle(Input::Frame(Frame::Done)).err(), unexpected);
-        assert_eq!(fresh.handle(Input::Frame(Frame::Changes(run(feed(0), 1, 1)))).err(), unexpected);
+        assert_eq!(fresh.handle(Input::Frame(Frame::Changes(one(feed(0))))).err(), unexpected);
         let mut session = greeted(side);
         assert_eq!(session.handle(hello(WIRE_VERSION, GARDEN, Vec::new())).err(), unexpected, "greets twice");
         let finished = session.handle(Input::Frame(Frame::Done)).expect("in order");
         assert_eq!(finished, [Effect::Finish]);
         assert_eq!(session.handle(Input::Frame(Frame::Done)).err(), unexpected, "done twice");
-        assert_eq!(session.handle(Input::Frame(Frame::Changes(run(feed(0), 1, 1)))).err(), unexpected);
+        assert_eq!(session.handle(Input::Frame(Frame::Changes(one(feed(0))))).err(), unexpected);
         assert_eq!(session.handle(hello(WIRE_VERSION, GARDEN, Vec::new())).err(), unexpected);
+        // Nobody asked for a line.
+        let answered = Frame::Answered(head(feed(0), 1));
+        assert_eq!(greeted(side).handle(Input::Frame(answered)).err(), unexpected);
     }
+}
+
+/// After `Done` comes only what was asked for; and of what is asked for, no
+/// more than is allowed.
+#[test]
+fn n6_what_is_asked_for_is_bounded() {
+    let want = |marks: usize| Frame::Want {
+        line: head(feed(0), 3),
+        marks: vec![FeedPosition { seq: 1, hash: honest(1) }; marks],
+    };
+    let mut session = greeted(Side::Initiator);
+    assert_eq!(
+        session.handle(Input::Frame(want(MARKS_MAX + 1))).err(),
+        Some(Violation::TooMany("positions"))
+    );
+    let mut session = greeted(Side::Initiator);
+    for _ in 0..WANTS_MAX {
+        let effects = session.handle(Input::Frame(want(MARKS_MAX))).expect("just as many as allowed");
+        assert!(matches!(effects.as_slice(), [Effect::Compare(Known::Some(_))]));
+        let effects = session.handle(Input::Compared(Comparison::default())).expect("ours");
+        assert_eq!(effects, [Effect::Send(Frame::Answered(head(feed(0), 3)))]);
+    }
+    assert_eq!(session.handle(Input::Frame(want(1))).err(), Some(Violation::TooMany("wants")));
+    let mut session = greeted(Side::Initiator);
+    session.handle(Input::Frame(Frame::Done)).expect("in order");
+    assert_eq!(session.handle(Input::Frame(want(1))).err(), Some(Violation::UnexpectedFrame));
 }
 
 #[test]
@@ -264,7 +491,7 @@ fn n10_another_version_or_community_is_a_violation() {
         let elsewhere = fresh().handle(hello(WIRE_VERSION, ELSEWHERE, Vec::new())).err();
         assert_eq!(elsewhere, Some(Violation::Community));
         let foreign = FeedId { community: ELSEWHERE, ..feed(0) };
-        let smuggled = greeted(side).handle(Input::Frame(Frame::Changes(run(foreign, 1, 1)))).err();
+        let smuggled = greeted(side).handle(Input::Frame(Frame::Changes(one(foreign)))).err();
         assert_eq!(smuggled, Some(Violation::Community), "N1: replayed into another community");
     }
 }
@@ -277,7 +504,7 @@ fn n6_floods_of_heads_and_runs_are_violations() {
     let mut flooded = SyncSession::new(Side::Responder, GARDEN, Vec::new());
     let heads = [heads, vec![head(feed(1), 1)]].concat();
     assert_eq!(flooded.handle(hello(WIRE_VERSION, GARDEN, heads)).err(), Some(Violation::TooMany("feeds")));
-    let again = Frame::Changes(run(feed(0), 1, 1));
+    let again = Frame::Changes(one(feed(0)));
     for _ in 0..RUNS_MAX {
         session.handle(Input::Frame(again.clone())).expect("just as many as allowed");
     }
@@ -304,23 +531,25 @@ fn n6_the_longest_honest_greeting_fits_a_frame() {
 /// Claims of having more, less or the same twice only change what is sent.
 #[test]
 fn n2_false_heads_cost_at_most_a_useless_send() {
-    let own = [(feed(0), FeedPosition { seq: 5, ..FeedPosition::START })];
-    for (heads, after) in [
-        (vec![head(feed(0), u64::MAX)], None),
-        (vec![FeedHead { end: own[0].1, ..head(feed(0), 5) }], None),
-        // Another change at the same place: sent, so that they see the fork.
-        (vec![head(feed(0), 5)], Some(4)),
-        (vec![head(feed(0), 9), head(feed(0), 2)], Some(2)),
-        (vec![head(feed(1), 3)], Some(0)),
+    let stored = Stored::linear(&BTreeMap::from([(feed(0), 5)]));
+    let tip = stored.tips()[0].1;
+    let read = |after_seq| Effect::Read { feed: feed(0), tip, after_seq };
+    let elsewhere = FeedHead::new(&feed(0), FeedPosition { seq: 4, hash: named(4, 1) });
+    let marks = [0, 5, 4, 2].map(|seq| match seq {
+        0 => FeedPosition::START,
+        seq => FeedPosition { seq, hash: honest(seq) },
+    });
+    for (heads, expected) in [
+        (vec![head(feed(0), u64::MAX)], Effect::Send(Frame::Done)),
+        (vec![head(feed(0), 5)], Effect::Send(Frame::Done)),
+        // Another change at a place that is here: a line that is asked for.
+        (vec![elsewhere], Effect::Send(Frame::Want { line: elsewhere, marks: marks.to_vec() })),
+        (vec![head(feed(0), 9), head(feed(0), 2)], read(2)),
+        (vec![head(feed(1), 3)], read(0)),
     ] {
-        let mut session = SyncSession::new(Side::Initiator, GARDEN, own);
+        let mut session = SyncSession::new(Side::Initiator, GARDEN, stored.tips());
         session.handle(Input::Opened).expect("opens");
-        let effects = session.handle(hello(WIRE_VERSION, GARDEN, heads)).expect("nothing forbidden");
-        let expected = match after {
-            Some(after_seq) => Effect::Read { feed: feed(0), after_seq },
-            None => Effect::Send(Frame::Done),
-        };
-        assert_eq!(effects, [expected]);
+        assert_eq!(greet(&mut session, &stored, heads), [expected]);
     }
 }
 
@@ -333,8 +562,10 @@ fn n7_random_bytes_never_panic_the_frame_decoder() {
             community: GARDEN,
             heads: vec![head(feed(3), 4), head(feed(0), 1)],
         },
-        Frame::Changes(run(feed(3), 1, 3)),
+        Frame::Changes(LineRun { after: honest(4), run: run(feed(3), 5, &[honest(5), honest(6)]) }),
         Frame::Done,
+        Frame::Want { line: head(feed(3), 4), marks: vec![FeedPosition { seq: 3, hash: honest(3) }] },
+        Frame::Answered(head(feed(1), 2)),
     ];
     for frame in &frames {
         let bytes = codec::encode(frame);

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use exo_model::feed::gate::{RUN_CHANGES_MAX, admit};
-use exo_model::feed::{FeedId, FeedPosition, Rejection, Run, Stream};
+use exo_model::feed::{AcceptedRun, FeedId, FeedPosition, LineId, Rejection, Run, Stream};
 use exo_model::id::{ChannelId, CommunityId};
-use exo_model::port::{ChangeStore as _, Signer as _};
+use exo_model::port::{ChangeStore as _, Signer as _, StoredLine};
 use exo_sync::replica::{Replica, ReplicaError};
 use exo_sync::store::{Store, StoreError};
 
@@ -29,9 +29,10 @@ fn append(store: &mut Store, run: Run) {
 }
 
 /// Reads a whole feed in pieces and passes each through the gate again.
-fn read_through(store: &Store, feed: &FeedId, max_bytes: usize) -> (FeedPosition, Vec<u64>) {
+fn read_through(store: &Store, line: impl Into<LineId>, max_bytes: usize) -> (FeedPosition, Vec<u64>) {
+    let line = line.into();
     let (mut at, mut cuts) = (FeedPosition::START, Vec::new());
-    while let Some(run) = store.read_run(feed, at.seq, max_bytes).expect("readable") {
+    while let Some(run) = store.read_run(line, at.seq, max_bytes).expect("readable") {
         at = admit(run, &at).expect("served as it was signed").end();
         cuts.push(at.seq);
     }
@@ -63,9 +64,11 @@ fn what_is_appended_is_there_after_reopening() {
         let read = store.read_run(&run.feed, run.first_seq - 1, max_bytes).expect("readable");
         assert_eq!(read.as_ref(), Some(run));
     }
-    let stored = store.feeds(CommunityId::from_bytes([1; 32])).expect("readable");
-    assert_eq!(stored.iter().map(|(feed, _)| *feed).collect::<Vec<_>>(), feeds[..2]);
-    for (feed, end) in stored {
+    let stored = store.lines(CommunityId::from_bytes([1; 32])).expect("readable");
+    assert_eq!(stored.iter().map(|line| line.id.feed).collect::<Vec<_>>(), feeds[..2]);
+    for StoredLine { id, parent, base_seq, end } in stored {
+        assert_eq!((id.number, parent, base_seq), (0, None, 0), "an honest feed is one line");
+        let feed = id.feed;
         assert_eq!(store.position(&feed).expect("readable"), end);
         assert_eq!(store.hash_at(&feed, end.seq).expect("readable"), Some(end.hash));
         assert_eq!(store.hash_at(&feed, end.seq + 1).expect("readable"), None);
@@ -153,12 +156,100 @@ fn a_run_accepted_against_another_position_changes_nothing() {
     assert_eq!(read_through(&store, &feed, 1), (second.end(), vec![3, 6]));
 }
 
+/// Lines that part, in a tree three deep: each is read through those it parts
+/// from, and cut where it was signed, also across the place.
+#[test]
+fn a01_lines_that_part_are_stored_once_and_read_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    let feed = feed(1, Stream::Charter);
+    let mut lines: Vec<Vec<AcceptedRun>> = Vec::new();
+    {
+        let mut store = Store::open(&path).expect("opens");
+        let mut author = Author::new(1);
+        let mut at = FeedPosition::START;
+        let mut main = Vec::new();
+        for n in 0..4 {
+            let run = admit(author.messages(feed, n, 3), &at).expect("authentic");
+            at = run.end();
+            assert_eq!(store.append_received(&run).expect("stored").id.number, 0);
+            main.push(run);
+        }
+        lines.push(main);
+        // Each parts from the one before, one change earlier or later.
+        for (number, from) in [(1, 5), (2, 7), (3, 0)] {
+            let below = lines[number - 1].iter().flat_map(|run| {
+                (run.first_seq()..).zip(run.hashes()).map(|(seq, hash)| FeedPosition { seq, hash: *hash })
+            });
+            let base = below.into_iter().find(|at| at.seq == from).unwrap_or(FeedPosition::START);
+            let shared: Vec<_> =
+                lines[number - 1].iter().filter(|run| run.end().seq <= from).cloned().collect();
+            let mut author = Author::at(1, feed, base);
+            let first = admit(author.messages(feed, 100 * number, 4), &base).expect("authentic");
+            let line = store.append_received(&first).expect("a line of its own");
+            let parent = (from > 0).then_some(u32::try_from(number - 1).expect("few"));
+            assert_eq!((line.id.number as usize, line.parent, line.base_seq), (number, parent, from));
+            let second = admit(author.messages(feed, 100 * number + 4, 2), &first.end()).expect("authentic");
+            assert_eq!(store.append_received(&second).expect("goes on").id, line.id);
+            assert!(store.append_received(&first).is_err(), "twice");
+            assert!(store.append(&first).is_err(), "no author of ours parts");
+            lines.push([shared, vec![first, second]].concat());
+        }
+    }
+    let store = Store::open(&path).expect("opens again");
+    let stored = store.lines_of(&feed).expect("readable");
+    assert_eq!(stored, store.lines(CommunityId::from_bytes([1; 32])).expect("readable"));
+    for (line, runs) in stored.iter().zip(&lines) {
+        assert_eq!(line.end, runs.last().expect("runs").end());
+        for max_bytes in [0, 1, 100, usize::MAX] {
+            assert_eq!(read_through(&store, line.id, max_bytes).0, line.end, "{line:?} by {max_bytes}");
+        }
+        let own = runs.iter().flat_map(|run| (run.first_seq()..).zip(run.hashes()));
+        for (seq, hash) in own.filter(|(seq, _)| *seq > line.base_seq) {
+            assert_eq!(store.hash_at(line.id, seq).expect("readable"), Some(*hash));
+            let at = FeedPosition { seq, hash: *hash };
+            assert_eq!(store.line_through(&feed, &at).expect("readable"), Some(line.id));
+        }
+        assert_eq!(store.hash_at(line.id, line.end.seq + 1).expect("readable"), None);
+    }
+}
+
+/// A file of the version before lines: everything is there, as one line each.
+#[test]
+fn a_file_without_lines_is_carried_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    let (feed, mut author) = (feed(1, channel(1)), Author::new(1));
+    let mut store = Store::open(&path).expect("opens");
+    append(&mut store, author.messages(feed, 0, 3));
+    drop(store);
+    let db = rusqlite::Connection::open(&path).expect("opens");
+    db.execute_batch(
+        "PRAGMA foreign_keys = 0; PRAGMA legacy_alter_table = 1; ALTER TABLE feeds RENAME TO lines;
+         CREATE TABLE feeds (
+             id INTEGER PRIMARY KEY, community BLOB NOT NULL, device BLOB NOT NULL, stream BLOB NOT NULL,
+             segment INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL,
+             UNIQUE (community, device, stream, segment)
+         ) STRICT;
+         INSERT INTO feeds SELECT id, community, device, stream, segment, seq, hash FROM lines;
+         DROP TABLE lines; PRAGMA user_version = 2;",
+    )
+    .expect("as it was before");
+    drop(db);
+    let mut store = Store::open(&path).expect("carried over");
+    assert_eq!(read_through(&store, feed, usize::MAX).0, author.end_of(&feed));
+    append(&mut store, author.messages(feed, 3, 2));
+    drop(store);
+    let store = Store::open(&path).expect("opens again");
+    assert_eq!(read_through(&store, feed, 1), (author.end_of(&feed), vec![3, 5]));
+}
+
 #[test]
 fn a_newer_schema_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store.db");
     drop(Store::open(&path).expect("opens"));
-    for found in [3_i64, 77, -1] {
+    for found in [4_i64, 77, -1] {
         let db = rusqlite::Connection::open(&path).expect("a database");
         db.pragma_update(None, "user_version", found).expect("a newer program");
         drop(db);
@@ -290,8 +381,8 @@ async fn flipped_bytes_in_the_file_are_noticed_when_the_replica_opens() {
     // What was stored, then: some bytes of every payload.
     let store = Store::open(&path).expect("opens");
     let mut places = Vec::new();
-    for (feed, _) in store.feeds(community).expect("readable") {
-        let run = store.read_run(&feed, 0, usize::MAX).expect("readable").expect("there");
+    for line in store.lines(community).expect("readable") {
+        let run = store.read_run(line.id, 0, usize::MAX).expect("readable").expect("there");
         places.extend(run.changes.iter().filter_map(|change| is_at(&change.payload[..40])));
     }
     drop(store);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use exo_model::feed::FeedId;
+use exo_model::feed::LineId;
 use exo_model::id::CommunityId;
 use exo_projections::{OpenError, QueryError, Reader, Views, ViewsWriter};
 use exo_sync::replica::Update;
@@ -24,7 +24,7 @@ impl ViewsPair {
     pub(super) fn open(
         path: &Path,
         community: &CommunityId,
-    ) -> Result<(Self, Vec<(FeedId, u64)>), MembershipError> {
+    ) -> Result<(Self, Vec<(LineId, u64)>), MembershipError> {
         let views = Views::open_or_rebuild(path, community)?.views;
         let cursors = views.cursors().map_err(|error| MembershipError::Views(error.to_string()))?;
         let changed = watch::Sender::new(0_u64);

@@ -21,9 +21,9 @@ pub const ORPHANS_MAX: usize = 65_536;
 /// Most of them by one device: whoever cites what does not exist holds up
 /// nobody but themselves.
 pub const ORPHANS_PER_DEVICE_MAX: usize = 8_192;
-/// Most lines one device's charter feed may part into; further ones are
-/// deferred for good. A proof needs two.
-pub const LANES_PER_DEVICE_MAX: usize = 16;
+/// Most lines one device's charter feeds may part into; further ones never
+/// become ready. A proof needs two.
+pub const LANES_PER_DEVICE_MAX: usize = 1_024;
 
 /// No change: before the first of a feed.
 pub(crate) const NONE: ChangeHash = ChangeHash::from_bytes([0; 32]);
@@ -293,6 +293,13 @@ impl Dag {
     pub(crate) fn orphan_room(&self, device: &DeviceId) -> usize {
         let of_device = self.orphans_of.get(device).copied().unwrap_or(0);
         (ORPHANS_MAX - self.orphans.len()).min(ORPHANS_PER_DEVICE_MAX - of_device)
+    }
+
+    /// Whether an act of another device than `author` waits, and cites one of
+    /// these.
+    pub(crate) fn are_cited(&self, acts: &BTreeSet<ChangeHash>, author: &DeviceId) -> bool {
+        let others = self.orphans.values().filter(|orphan| orphan.device != *author);
+        others.flat_map(|orphan| orphan.heads.iter()).any(|head| acts.contains(head))
     }
 
     /// Whether the act waits for its past.

@@ -45,7 +45,9 @@ pub enum ComposeError {
     #[error("there is no key to write with for {0} yet; another member's device has to come online once")]
     NoEpoch(Audience),
     /// So many people wrote apart that their heads do not fit one event.
-    #[error("the charter has more than {HEADS_MAX} open heads; they are joined by the next governance act")]
+    #[error(
+        "more than {HEADS_MAX} people changed the community apart from each other; a member has to join them with any act of governance first"
+    )]
     Heads,
 }
 
@@ -70,7 +72,7 @@ impl Community {
         };
         let first = FeedId::new(self.id, signer.device(), stream);
         let (feed, position, previous) = place(signer, first, end, now_ms);
-        let context = self.contexts.get(&feed).filter(|context| context.at == position);
+        let context = self.contexts.get(&feed.into()).filter(|context| context.at == position);
         let heads = self.cited_heads(&stream)?;
         let inherits = |same: bool| position.seq > 0 && same;
         let envelope = Envelope {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Community;
 use crate::feed::fence::{Fence, FenceEntry};
-use crate::feed::{FeedId, FeedPosition, Stream};
+use crate::feed::{FeedId, FeedPosition, LineId, Stream};
 use crate::id::{ChangeHash, DeviceId};
 
 impl Community {
@@ -22,15 +22,18 @@ impl Community {
     }
 
     /// Where each stream of each device ends: its last segment that is here.
+    /// Of a feed whose lines part, the line that arrived first.
     pub fn frontier(&self) -> impl Iterator<Item = (FeedId, FeedPosition)> + '_ {
-        let mut feeds = self.contexts.iter().filter(|(_, context)| context.at.seq > 0).peekable();
+        let first_lines =
+            self.contexts.iter().filter(|(line, context)| line.number == 0 && context.at.seq > 0);
+        let mut feeds = first_lines.map(|(line, context)| (line.feed, context)).peekable();
         std::iter::from_fn(move || {
             loop {
                 let (feed, context) = feeds.next()?;
                 let is_last =
                     feeds.peek().is_none_or(|(next, _)| next.with_segment(0) != feed.with_segment(0));
                 if is_last {
-                    return Some((*feed, context.at));
+                    return Some((feed, context.at));
                 }
             }
         })
@@ -44,13 +47,14 @@ impl Community {
 
     /// Whether changes of this feed are here.
     pub fn knows_feed(&self, feed: &FeedId) -> bool {
-        self.contexts.contains_key(feed)
+        self.contexts.contains_key(&(*feed).into())
     }
 
-    /// How many feeds of a device are here, segments counted.
+    /// How many feeds of a device are here, segments and lines counted.
     pub fn feeds_of(&self, device: &DeviceId) -> usize {
         let first = FeedId::new(self.id, *device, Stream::Keys);
-        self.contexts.range(first..).take_while(|(feed, _)| feed.device == *device).count()
+        let of_device = self.contexts.range(LineId::from(first)..);
+        of_device.take_while(|(line, _)| line.feed.device == *device).count()
     }
 
     /// Charter heads: what a new event cites.

@@ -13,7 +13,7 @@ use super::Community;
 use crate::codec::{self, DecodeError};
 use crate::envelope::HEADS_MAX;
 use crate::feed::opening::FeedContext;
-use crate::feed::{FeedId, FeedPosition, Stream};
+use crate::feed::{FeedId, FeedPosition, LineId, Stream};
 use crate::id::{ChangeHash, CommunityId, KeyId};
 
 /// The version this build writes and reads.
@@ -68,12 +68,16 @@ pub const fn is_replayed(stream: &Stream) -> bool {
 
 impl Community {
     /// What to remember. The people of direct conversations are learned from
-    /// their first changes, so these feeds are read again too.
+    /// their first changes, so these feeds are read again too, and so are
+    /// those whose lines part: they are rare.
     pub fn snapshot(&self) -> Vec<u8> {
-        let words = self.contexts.iter().filter(|(feed, context)| {
-            !is_replayed(&feed.stream) && !matches!(feed.stream, Stream::Direct(_)) && context.at.seq > 0
+        let parts = |feed: &FeedId| self.contexts.contains_key(&LineId { feed: *feed, number: 1 });
+        let words = self.contexts.iter().filter(|(line, context)| {
+            let feed = &line.feed;
+            let is_word = !is_replayed(&feed.stream) && !matches!(feed.stream, Stream::Direct(_));
+            is_word && context.at.seq > 0 && line.number == 0 && !parts(feed)
         });
-        let feeds = words.map(|(feed, context)| StoredFeed {
+        let feeds = words.map(|(LineId { feed, .. }, context)| StoredFeed {
             feed: *feed,
             at: context.at,
             heads: context.heads.to_vec(),
@@ -114,7 +118,7 @@ impl Community {
             let fits = feed.feed.community == self.id
                 && !is_replayed(&feed.feed.stream)
                 && feed.heads.len() <= HEADS_MAX
-                && !self.contexts.contains_key(&feed.feed)
+                && !self.contexts.contains_key(&feed.feed.into())
                 && is_stored(&feed.feed, &feed.at);
             if !fits {
                 continue;
@@ -123,7 +127,7 @@ impl Community {
                 self.sealed.entry(key).or_default().insert(feed.feed);
             }
             let context = FeedContext { at: feed.at, heads: feed.heads.into(), key: feed.key };
-            self.contexts.insert(feed.feed, context);
+            self.contexts.insert(feed.feed.into(), context);
             restored.push((feed.feed, feed.at.seq));
         }
         self.lamport = self.lamport.max(stored.lamport);

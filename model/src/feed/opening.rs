@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Change, FeedId, FeedPosition, Meaningless, Stream, VerifiedEvent};
+use super::{Change, FeedId, FeedPosition, LineId, Meaningless, Stream, VerifiedEvent};
 use crate::envelope::{Envelope, EnvelopeError, sealed_context};
 use crate::event::Event;
 use crate::id::{ChangeHash, CommunityId, KeyId};
@@ -72,14 +72,40 @@ impl Default for FeedContext {
 }
 
 impl FeedContext {
+    /// Passes over the change after the last one, whose hash is `hash`: what
+    /// follows inherits from it all the same.
+    pub fn pass_over(&mut self, feed: &FeedId, change: &Change, hash: ChangeHash) {
+        self.at = FeedPosition { seq: self.at.seq + 1, hash };
+        if let Ok(envelope) = Envelope::decode(&change.payload) {
+            // What means nothing leaves nothing behind.
+            let _ = self.inherit(feed, &envelope);
+        }
+    }
+
+    /// Takes what the change that `at` names leaves to the next.
+    fn inherit(&mut self, feed: &FeedId, envelope: &Envelope) -> Result<(), EnvelopeError> {
+        // The gate let only a first change carry the end of a segment before.
+        if envelope.previous.is_some() && (self.at.seq != 1 || feed.segment == 0) {
+            return Err(EnvelopeError::Heads);
+        }
+        if let Some(heads) = &envelope.heads {
+            self.heads = heads.as_slice().into();
+        }
+        if envelope.key.is_some() {
+            self.key = envelope.key;
+        }
+        Ok(())
+    }
+
     /// Reads the change after the last one, whose hash is `hash`.
     pub fn open(
         &mut self,
-        feed: &FeedId,
+        line: &LineId,
         change: &Change,
         hash: ChangeHash,
         keyring: &Keyring,
     ) -> VerifiedEvent {
+        let feed = &line.feed;
         let seq = self.at.seq + 1;
         let mut previous = self.at.hash;
         self.at = FeedPosition { seq, hash };
@@ -92,18 +118,9 @@ impl FeedContext {
         let mut lamport = 0;
         let event = envelope.map_err(Meaningless::from).and_then(|envelope| {
             lamport = envelope.lamport;
+            self.inherit(feed, &envelope)?;
             if let Some(end) = &envelope.previous {
-                // The gate let only a first change carry one.
-                if seq != 1 || feed.segment == 0 {
-                    return Err(EnvelopeError::Heads.into());
-                }
                 previous = end.end.hash;
-            }
-            if let Some(heads) = &envelope.heads {
-                self.heads = heads.as_slice().into();
-            }
-            if envelope.key.is_some() {
-                self.key = envelope.key;
             }
             self.read(feed, seq, &envelope, founding, keyring)
         });
@@ -111,6 +128,7 @@ impl FeedContext {
             feed: *feed,
             seq,
             hash,
+            line: line.number,
             previous,
             time_ms: change.time_ms,
             lamport,

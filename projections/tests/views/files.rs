@@ -215,7 +215,7 @@ fn a_gap_tells_what_is_missing_and_changes_nothing() {
     assert_eq!((named, from_seq, met_seq), (feed[0].feed, 5, 6));
     assert_eq!(views.dump().expect("dumped"), before);
     views.apply(&feed, state).expect("from the start is fine too");
-    assert_eq!(views.cursors().expect("cursors")[&feed[0].feed], feed.len() as u64);
+    assert_eq!(views.cursors().expect("cursors")[&feed[0].line()], feed.len() as u64);
 }
 
 #[test]

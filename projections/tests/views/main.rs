@@ -106,7 +106,7 @@ fn assert_same(left: &str, right: &str, what: &str) {
 /// The events of `all` that views at these cursors still need.
 fn missing(views: &Views, all: &[VerifiedEvent]) -> Vec<VerifiedEvent> {
     let cursors = views.cursors().expect("cursors");
-    let taken = |event: &VerifiedEvent| cursors.get(&event.feed).copied().unwrap_or_default();
+    let taken = |event: &VerifiedEvent| cursors.get(&event.line()).copied().unwrap_or_default();
     all.iter().filter(|event| event.seq > taken(event)).cloned().collect()
 }
 

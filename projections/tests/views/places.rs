@@ -1,9 +1,11 @@
 //! What is read where: streams of every kind, channels that are closed to the
 //! reader, keys that come late, and kinds of words these views do not show.
 
+use std::collections::BTreeMap;
+
 use exo_model::decide::Intent;
 use exo_model::event::TalkEvent;
-use exo_model::feed::Meaningless;
+use exo_model::feed::{LineId, Meaningless};
 use exo_model::id::{BoardId, DirectId};
 use exo_model::{ChangeHash, ChannelId, CommunityState, DeviceId, FeedId, Stream, VerifiedEvent};
 use exo_projections::{Reader, Views, ViewsError};
@@ -16,6 +18,7 @@ fn nothing(feed: FeedId, seq: u64, event: Meaningless) -> VerifiedEvent {
         feed,
         seq,
         hash: ChangeHash::from_bytes([1; 32]),
+        line: 0,
         previous: ChangeHash::from_bytes([0; 32]),
         time_ms: 0,
         lamport: 0,
@@ -57,10 +60,22 @@ fn cursors_know_every_kind_of_stream() {
         views.apply(&batch, &state).expect("applied");
     }
     let cursors = views.cursors().expect("cursors");
-    let expected = feeds.iter().copied().zip(1..).collect();
+    let expected: BTreeMap<LineId, u64> = feeds.iter().map(LineId::from).zip(1..).collect();
     assert_eq!(cursors, expected);
     let again = nothing(feeds[0], 3, Meaningless::WrongStream);
     assert!(matches!(views.apply(&[again], &state), Err(ViewsError::Gap { from_seq: 2, met_seq: 3, .. })));
+    // A line that parts from another begins anywhere, and has no gaps either.
+    let parted = |seq| VerifiedEvent { line: 1, ..nothing(feeds[1], seq, Meaningless::WrongStream) };
+    views.apply(&[parted(2), parted(3)], &state).expect("applied");
+    assert!(matches!(
+        views.apply(&[parted(5)], &state),
+        Err(ViewsError::Gap { from_seq: 4, met_seq: 5, .. })
+    ));
+    drop(views);
+    let cursors = Views::open(folder.path()).and_then(|views| Ok(views.cursors().expect("cursors")));
+    let cursors = cursors.expect("the same file");
+    assert_eq!(cursors[&LineId { feed: feeds[1], number: 1 }], 3);
+    assert_eq!(cursors[&feeds[1].into()], expected[&feeds[1].into()], "the first line stays where it was");
 }
 
 /// Ben's channel is closed to Ana, its founder notwithstanding: she knows that
@@ -89,7 +104,7 @@ fn a_closed_channel_opens_with_its_history() {
     assert!(reader.messages(&den, 9, None).expect("a page").is_empty());
     let feed = FeedId::new(world.id(), world.device(ben), Stream::Channel(den));
     // Nothing of it is settled: with the key it is to be handed in again.
-    assert_eq!(follower.views.cursors().expect("cursors")[&feed], 0);
+    assert_eq!(follower.views.cursors().expect("cursors")[&feed.into()], 0);
 
     let ana = world.person(0);
     world.homes[ben].act(Intent::ChannelPeople { channel: den, add: vec![ana], remove: Vec::new() });
@@ -110,7 +125,7 @@ fn a_closed_channel_opens_with_its_history() {
         page.into_iter().map(|message| message.text).collect()
     };
     assert_eq!(texts(&reader), ["one", "two", "three"]);
-    assert_eq!(follower.views.cursors().expect("cursors")[&feed], 3);
+    assert_eq!(follower.views.cursors().expect("cursors")[&feed.into()], 3);
     let expected = follower.rebuilt();
     assert_same(&follower.dump(), &expected, "told from the start");
 
@@ -142,7 +157,7 @@ fn words_about_messages_leave_them_as_they_are() {
     let applied = views.apply(&whole.events, whole.community.state()).expect("applied");
     assert_eq!(applied.messages, 2);
     let feed = FeedId::new(world.id(), world.device(0), Stream::Channel(hall));
-    assert_eq!(views.cursors().expect("cursors")[&feed], 5);
+    assert_eq!(views.cursors().expect("cursors")[&feed.into()], 5);
     let page = Reader::open(folder.path()).expect("readable").messages(&hall, 9, None).expect("a page");
     let texts: Vec<_> = page.iter().map(|message| message.text.as_str()).collect();
     assert_eq!(texts, ["as written", "after it"]);

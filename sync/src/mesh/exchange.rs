@@ -14,7 +14,7 @@ use exo_model::id::DeviceId;
 
 use super::Inner;
 use crate::replica::{Ingested, ReplicaError};
-use crate::session::{Effect, FRAME_BYTES_MAX, Frame, Input, Side, SyncSession, Violation};
+use crate::session::{Effect, FRAME_BYTES_MAX, Frame, Input, LineRun, Side, SyncSession, Violation};
 use crate::wire::{self, FrameError};
 
 /// Longest silence of a peer within an exchange.
@@ -72,10 +72,7 @@ pub(super) async fn run(
             let frame =
                 tokio::time::timeout(SILENCE_MAX, wire::read::<_, Frame>(&mut recv, FRAME_BYTES_MAX)).await;
             let (item, last) = match frame {
-                Ok(Ok(Some(frame))) => {
-                    let last = frame == Frame::Done;
-                    (Ok(frame), last)
-                }
+                Ok(Ok(Some(frame))) => (Ok(frame), false),
                 Ok(Ok(None)) => (Err(ExchangeError::Ended), true),
                 Ok(Err(error)) => (Err(error.into()), true),
                 Err(_) => (Err(ExchangeError::Silence), true),
@@ -132,13 +129,17 @@ async fn decide(
     let mut waiting = VecDeque::new();
     let mut to_read = None;
     let mut finished = false;
-    let mut effects = session.handle(Input::Opened)?;
+    let mut effects = VecDeque::from(session.handle(Input::Opened)?);
     loop {
-        for effect in effects {
+        while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Send(frame) => waiting.push_back(frame),
-                Effect::Read { feed, after_seq } => to_read = Some((feed, after_seq)),
+                Effect::Read { feed, tip, after_seq } => to_read = Some((feed, tip, after_seq)),
                 Effect::Ingest(run) => ingest(inner, peer, run, &mut outcome, &mut put_off).await?,
+                Effect::Compare(known) => {
+                    let comparison = inner.replica.compare(known).await?;
+                    effects.extend(session.handle(Input::Compared(comparison))?);
+                }
                 Effect::Finish => finished = true,
             }
         }
@@ -148,21 +149,24 @@ async fn decide(
         // Receiving never waits for sending: two peers with much to tell each
         // other would wait for ever. At most a greeting, a run and "done" wait.
         effects = tokio::select! {
-            frame = incoming.recv() => {
+            frame = incoming.recv(), if session.expects_frames() => {
                 let frame = frame.ok_or(ExchangeError::Ended)??;
-                session.handle(Input::Frame(frame))?
+                session.handle(Input::Frame(frame))?.into()
             }
             room = outgoing.reserve(), if !waiting.is_empty() || to_read.is_some() => {
                 let room = room.map_err(|_| ExchangeError::Ended)?;
                 if let Some(frame) = waiting.pop_front() {
                     room.send(frame);
-                    Vec::new()
+                    VecDeque::new()
                 } else {
                     drop(room);
-                    let (feed, after_seq) = to_read.take().ok_or(ExchangeError::Ended)?;
-                    session.handle(Input::Read(inner.replica.read_run(feed, after_seq).await?))?
+                    let (feed, tip, after_seq) = to_read.take().ok_or(ExchangeError::Ended)?;
+                    let run = inner.replica.read_line(feed, tip, after_seq).await?;
+                    session.handle(Input::Read(run))?.into()
                 }
             }
+            // Nothing to wait for and nothing to do: no honest exchange comes here.
+            else => return Err(ExchangeError::Ended),
         };
     }
 }
@@ -172,17 +176,17 @@ async fn decide(
 async fn ingest(
     inner: &Inner,
     peer: DeviceId,
-    run: exo_model::feed::Run,
+    run: LineRun,
     outcome: &mut Outcome,
     put_off: &mut BTreeSet<FeedId>,
 ) -> Result<(), ExchangeError> {
-    let feed = run.feed;
+    let feed = run.run.feed;
     // The rest of a feed that was put off has no place either, and that is no
     // fault of the peer's.
     if put_off.contains(&feed) {
         return Ok(());
     }
-    match inner.replica.ingest(run).await {
+    match inner.replica.ingest_line(run).await {
         Ok(Ingested::Stored(count)) => outcome.stored += count,
         Ok(Ingested::Known) => {}
         Ok(Ingested::Deferred) => {

@@ -5,12 +5,12 @@
 //! own community, which any member could do with a program of their own.
 
 use exo_model::codec;
-use exo_model::feed::{Change, FeedId, Run, Stream};
+use exo_model::feed::{Change, FeedId, FeedPosition, Run, Stream};
 use exo_model::id::DeviceId;
 use exo_model::signature::Signature;
 
 use super::{ALPN_SYNC, LinkError, Mesh};
-use crate::session::{Frame, WIRE_VERSION};
+use crate::session::{Frame, LineRun, WIRE_VERSION};
 use crate::wire;
 
 /// Which hostile thing to send.
@@ -54,16 +54,16 @@ impl Mesh {
         let stream = channel.map_or(Stream::Charter, Stream::Channel);
         let feed = FeedId::new(state.id, victim, stream);
         let positions = self.inner.replica.positions().await.unwrap_or_default();
-        let known = positions.iter().find(|(id, _)| *id == feed).map_or(0, |(_, end)| end.seq);
+        let known = positions.iter().find(|(id, _)| *id == feed).map_or(FeedPosition::START, |(_, end)| *end);
         let run = Run {
             feed,
-            first_seq: known + 1,
+            first_seq: known.seq + 1,
             changes: vec![Change { time_ms: 1, payload: b"I never wrote this".to_vec() }],
             signature: Signature::from_bytes([7; 64]),
         };
         let hello = Frame::Hello { version: WIRE_VERSION, community: state.id, heads: Vec::new() };
         let mut bytes = Vec::new();
-        for frame in [hello, Frame::Changes(run), Frame::Done] {
+        for frame in [hello, Frame::Changes(LineRun { after: known.hash, run }), Frame::Done] {
             let frame = codec::encode(&frame);
             bytes.extend_from_slice(&u32::try_from(frame.len()).unwrap_or(0).to_be_bytes());
             bytes.extend_from_slice(&frame);

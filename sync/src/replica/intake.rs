@@ -5,10 +5,7 @@
 
 use exo_model::charter::Standing;
 use exo_model::community::Community;
-use exo_model::decide::Intent;
 use exo_model::envelope::Envelope;
-use exo_model::event::CharterEvent;
-use exo_model::feed::equivocation::{Branch, EquivocationProof};
 use exo_model::feed::gate::{self, AcceptedRun};
 use exo_model::feed::{Change, FeedId, FeedPosition, Rejection, Run, Stream};
 use exo_model::id::ChangeHash;
@@ -17,43 +14,69 @@ use exo_model::quota::Allowance;
 
 use super::worker::Worker;
 use super::{Ingested, ReplicaError};
+use crate::session::RUN_BYTES_MAX;
 
 /// Most feeds that may claim to begin with the founding event, while it cannot
 /// be read: who copies it cannot open it as their own.
 const FOUNDINGS_MAX: usize = 16;
-/// Most feeds one device may have here, over all streams and segments.
+/// Most feeds one device may have here, over all streams, segments and lines.
 const FEEDS_PER_DEVICE_MAX: usize = 16_384;
+/// Most lines that one feed may part into.
+const LINES_PER_FEED_MAX: usize = 1_024;
+/// Lines that prove a fork.
+const LINES_FOR_A_PROOF: usize = 2;
+/// Payload beyond which a run may be the beginning of a longer line, bytes.
+const LONG_RUN_BYTES: usize = RUN_BYTES_MAX / 2;
 
 impl Worker {
-    pub(super) fn ingest(&mut self, run: Run) -> Result<Ingested, ReplicaError> {
+    /// Takes a run that follows the change `after`, or the first line of its
+    /// feed where that is not said.
+    pub(super) fn ingest(&mut self, run: Run, after: Option<ChangeHash>) -> Result<Ingested, ReplicaError> {
         if run.feed.community != self.community.id() {
             return Err(ReplicaError::OtherCommunity);
         }
         if !self.has_place(&run)? {
             return Ok(Ingested::Deferred);
         }
-        let feed = run.feed;
-        let known = self.store.position(&feed)?;
-        let start = self.start_of(&run, &known)?;
+        let start = self.start_of(&run, after)?;
         let accepted = gate::admit(run, &start)?;
-        if let Some(seq) = self.first_difference(&accepted)? {
-            self.prove_fork(&accepted, seq)?;
-            return Err(Rejection::Fork { seq }.into());
+        let known = self.furthest_stored(&accepted)?;
+        let Some(new) = accepted.beyond(&known, None)? else { return Ok(Ingested::Known) };
+        let lines = self.store.lines_of(new.feed())?;
+        let parts = !lines.is_empty() && lines.iter().all(|line| line.end != known);
+        if parts && !self.may_part(&new, lines.len()) {
+            return Err(Rejection::Fork { seq: new.first_seq() }.into());
         }
-        let stored_at_end = self.store.hash_at(&feed, accepted.end().seq)?;
-        let Some(new) = accepted.beyond(&known, stored_at_end)? else { return Ok(Ingested::Known) };
         if !self.may_wait(&new) || !self.is_within_quota(&new) {
             return Ok(Ingested::Deferred);
         }
         let count = new.changes().len();
         self.keep(&new)?;
+        self.prove_contradictions(&new)?;
         Ok(Ingested::Stored(count))
+    }
+
+    /// Whether a run that parts from what is stored becomes a line of its own.
+    ///
+    /// Two lines are enough for a proof; what else the author signs for that
+    /// place is nobody's loss, unless someone wrote under it before they knew
+    /// of the proof. So a further line of the charter is taken where others
+    /// cite it, or where it is so long that this does not show yet: that costs
+    /// its author their quota.
+    fn may_part(&self, run: &AcceptedRun, lines: usize) -> bool {
+        let feed = run.feed();
+        if lines >= LINES_PER_FEED_MAX || feed.stream != Stream::Charter || lines < LINES_FOR_A_PROOF {
+            return lines < LINES_PER_FEED_MAX;
+        }
+        let bytes: usize = run.changes().iter().map(|change| change.payload.len()).sum();
+        let acts = run.hashes().iter().copied().collect();
+        bytes > LONG_RUN_BYTES || self.community.charter().are_cited(&acts, &feed.device)
     }
 
     /// Whether the run's author and stream are known, and what it needs is.
     fn has_place(&self, run: &Run) -> Result<bool, ReplicaError> {
         let feed = &run.feed;
-        if self.community.charter().is_empty() && self.store.feeds(feed.community)?.is_empty() {
+        if self.community.charter().is_empty() && self.store.lines(feed.community)?.is_empty() {
             return Ok(is_founding(run));
         }
         let charter = &self.community.state().charter;
@@ -75,10 +98,10 @@ impl Worker {
     /// Before the founding event can be read, nobody is known: its feed comes in,
     /// and a few that copy it.
     fn may_be_founders(&self, run: &Run) -> Result<bool, ReplicaError> {
-        if self.store.position(&run.feed)?.seq > 0 {
+        if self.store.position(run.feed)?.seq > 0 {
             return Ok(true);
         }
-        Ok(is_founding(run) && self.store.feeds(run.feed.community)?.len() < FOUNDINGS_MAX)
+        Ok(is_founding(run) && self.store.lines(run.feed.community)?.len() < FOUNDINGS_MAX)
     }
 
     /// Whether there is room for what of a charter run waits for its past. What
@@ -110,70 +133,36 @@ impl Worker {
     }
 
     /// The stored change that the run follows.
-    fn start_of(&self, run: &Run, known: &FeedPosition) -> Result<FeedPosition, ReplicaError> {
-        let out_of_place = || Rejection::OutOfPlace { first_seq: run.first_seq, known_seq: known.seq };
-        match run.first_seq.checked_sub(1) {
-            None => Err(out_of_place().into()),
-            Some(0) => Ok(FeedPosition::START),
-            Some(seq) => {
-                let hash = self.store.hash_at(&run.feed, seq)?.ok_or_else(out_of_place)?;
-                Ok(FeedPosition { seq, hash })
+    fn start_of(&self, run: &Run, after: Option<ChangeHash>) -> Result<FeedPosition, ReplicaError> {
+        let seq = match run.first_seq.checked_sub(1) {
+            Some(0) => return Ok(FeedPosition::START),
+            seq => seq.unwrap_or(u64::MAX),
+        };
+        let hash = match after {
+            Some(hash) => self.store.line_through(&run.feed, &FeedPosition { seq, hash })?.map(|_| hash),
+            None => self.store.hash_at(run.feed, seq)?,
+        };
+        match hash {
+            Some(hash) => Ok(FeedPosition { seq, hash }),
+            None => {
+                let known_seq = self.store.position(run.feed)?.seq;
+                Err(Rejection::OutOfPlace { first_seq: run.first_seq, known_seq }.into())
             }
         }
     }
 
-    /// The first place at which an authentic run differs from what is stored.
-    fn first_difference(&self, run: &AcceptedRun) -> Result<Option<u64>, ReplicaError> {
+    /// The last change of an authentic run that is stored; the one it follows
+    /// where none is.
+    fn furthest_stored(&self, run: &AcceptedRun) -> Result<FeedPosition, ReplicaError> {
+        let mut furthest = run.start();
         for (seq, hash) in (run.first_seq()..).zip(run.hashes()) {
-            match self.store.hash_at(run.feed(), seq)? {
-                Some(stored) if stored != *hash => return Ok(Some(seq)),
-                Some(_) => {}
-                None => break,
+            let at = FeedPosition { seq, hash: *hash };
+            if self.store.line_through(run.feed(), &at)?.is_none() {
+                break;
             }
+            furthest = at;
         }
-        Ok(None)
-    }
-
-    /// Whether the charter says already that this feed parts there or before.
-    /// Peers that have the other line send it at every exchange.
-    fn is_proven(&self, feed: &FeedId, seq: u64) -> bool {
-        self.community.charter().equivocations().any(|(_, event)| {
-            let CharterEvent::EquivocationProven { proof, .. } = event else { return false };
-            matches!(proof, EquivocationProof::Fork { feed: parted, left, .. }
-                if parted == feed && left.at.seq <= seq)
-        })
-    }
-
-    /// Shows everyone that a device signed two things at one place. Where the
-    /// proof does not fit one event, the run is refused all the same.
-    fn prove_fork(&mut self, run: &AcceptedRun, seq: u64) -> Result<(), ReplicaError> {
-        let feed = *run.feed();
-        if self.is_proven(&feed, seq) {
-            return Ok(());
-        }
-        let Some(stored) = self.store.hash_at(&feed, seq)? else { return Ok(()) };
-        let Some(rest) = self.store.read_run(&feed, seq - 1, 1)? else { return Ok(()) };
-        let ours = Branch {
-            at: FeedPosition { seq, hash: stored },
-            then: rest.changes.get(1..).unwrap_or_default().to_vec(),
-            signature: rest.signature,
-        };
-        let Ok(index) = usize::try_from(seq - run.first_seq()) else { return Ok(()) };
-        let (Some(hash), Some(then)) = (run.hashes().get(index), run.changes().get(index + 1..)) else {
-            return Ok(());
-        };
-        let theirs =
-            Branch { at: FeedPosition { seq, hash: *hash }, then: then.to_vec(), signature: run.signature() };
-        match EquivocationProof::of_fork(feed, ours, theirs) {
-            Ok(proof) => match self.record(Intent::ProveEquivocation(Box::new(proof))) {
-                Ok(_) | Err(ReplicaError::Refused(_) | ReplicaError::Compose(_)) => Ok(()),
-                Err(error) => Err(error),
-            },
-            Err(reason) => {
-                tracing::warn!(%feed, seq, %reason, "a fork that cannot be proven in one event");
-                Ok(())
-            }
-        }
+        Ok(furthest)
     }
 }
 

@@ -28,6 +28,12 @@ impl Worker {
 
     /// Does what holders of keys owe others.
     pub(super) fn tend(&mut self) -> Result<(), ReplicaError> {
+        self.prove_partings()?;
+        self.tend_keys()
+    }
+
+    /// The same as far as it is about keys.
+    pub(super) fn tend_keys(&mut self) -> Result<(), ReplicaError> {
         for duty in self.community.duties().into_iter().take(DUTIES_AT_ONCE) {
             match duty {
                 KeyDuty::Rotate(audience) if self.community.has_fit_epoch(&audience) => {}

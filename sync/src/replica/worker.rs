@@ -1,6 +1,6 @@
 //! The thread behind a replica.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -9,17 +9,17 @@ use tokio::sync::watch;
 use exo_model::codec;
 use exo_model::community::{Community, ComposeError, Inserted};
 use exo_model::decide::{self, Intent, Refusal};
+use exo_model::envelope::HEADS_MAX;
 use exo_model::event::Event;
 use exo_model::feed::gate::AcceptedRun;
-use exo_model::feed::{Change, FeedId, FeedPosition, Stream, VerifiedEvent, document, gate};
+use exo_model::feed::{Change, FeedId, FeedPosition, LineId, Stream, VerifiedEvent, document, gate};
 use exo_model::id::ChangeHash;
 use exo_model::ledger::LedgerFault;
 use exo_model::port::{ChangeStore as _, Clock, Entropy, Signer};
 use exo_model::quota::Quotas;
 
-use super::intake::waiting;
 use super::{Command, ReplicaConfig, ReplicaError, Reply, Snapshot, Update};
-use crate::session::RUN_BYTES_MAX;
+use crate::session::{self, Comparison, Known, LineRun, RUN_BYTES_MAX};
 use crate::store::{Store, StoreError};
 
 /// Events handed to the observer at once while a store is read back.
@@ -60,8 +60,8 @@ impl Worker {
         };
         let events = worker.read_back()?;
         worker.publish(true)?;
-        let cursors: BTreeMap<FeedId, u64> = config.view_cursors.into_iter().collect();
-        let is_seen = |event: &VerifiedEvent| cursors.get(&event.feed).is_some_and(|seq| event.seq <= *seq);
+        let cursors: BTreeMap<LineId, u64> = config.view_cursors.into_iter().collect();
+        let is_seen = |event: &VerifiedEvent| cursors.get(&event.line()).is_some_and(|seq| event.seq <= *seq);
         // Keys that the views have not seen may open what they were told as
         // unreadable, before a crash.
         let outdated = !cursors.is_empty()
@@ -71,103 +71,18 @@ impl Worker {
         Ok((worker, receiver))
     }
 
-    /// Reads every stored change through the gate again (a damaged file is
-    /// noticed here, not later). Feeds come in the order of their streams:
-    /// keys first, then the charter, then what these open.
-    fn read_back(&mut self) -> Result<Vec<VerifiedEvent>, ReplicaError> {
-        let mut back = ReadBack::default();
-        let mut charter = Vec::new();
-        for (feed, _) in self.store.feeds(self.community.id())? {
-            let runs = self.read_feed(&feed)?;
-            let hashes: Vec<_> = runs.iter().flat_map(|run| run.hashes()).copied().collect();
-            self.store.check(&feed, &hashes)?;
-            if feed.stream == Stream::Charter {
-                charter.push(VecDeque::from(runs));
-                continue;
-            }
-            if feed.stream > Stream::Charter {
-                self.read_charter_back(std::mem::take(&mut charter), &mut back);
-            }
-            runs.iter().for_each(|run| back.take(self.community.insert(run)));
-        }
-        self.read_charter_back(charter, &mut back);
-        if !back.reopen.is_empty() {
-            self.reopen(back.reopen)?;
-            return self.read_all();
-        }
-        Ok(back.events)
-    }
-
-    /// Charter feeds cite each other: each goes as far as the room for what
-    /// waits lets it, in turn.
-    fn read_charter_back(&mut self, mut feeds: Vec<VecDeque<AcceptedRun>>, back: &mut ReadBack) {
-        loop {
-            let before: usize = feeds.iter().map(VecDeque::len).sum();
-            for feed in &mut feeds {
-                while let Some(run) = feed.front()
-                    && waiting(&self.community, run) <= self.community.waiting_room(&run.feed().device)
-                {
-                    back.take(self.community.insert(run));
-                    feed.pop_front();
-                }
-            }
-            if feeds.iter().map(VecDeque::len).sum::<usize>() == before {
-                break;
-            }
-        }
-        for run in feeds.iter().flatten() {
-            back.take(self.community.insert(run));
-        }
-    }
-
-    /// All runs of a stored feed, through the gate.
-    fn read_feed(&self, feed: &FeedId) -> Result<Vec<AcceptedRun>, ReplicaError> {
-        let end = self.store.position(feed)?;
-        let mut at = FeedPosition::START;
-        let mut runs = Vec::new();
-        while at.seq < end.seq {
-            let run = self
-                .store
-                .read_run(feed, at.seq, RUN_BYTES_MAX)?
-                .ok_or(StoreError::Damaged("changes are missing"))?;
-            let run = gate::admit(run, &at)?;
-            at = run.end();
-            runs.push(run);
-        }
-        Ok(runs)
-    }
-
-    /// Every stored event, as far as it can be opened now.
-    fn read_all(&mut self) -> Result<Vec<VerifiedEvent>, ReplicaError> {
-        let mut events = Vec::new();
-        for (feed, _) in self.store.feeds(self.community.id())? {
-            let runs = self.read_feed(&feed)?;
-            events.extend(self.community.reopen(&feed, &runs).events);
-        }
-        Ok(events)
-    }
-
-    /// Reads feeds again that a new key opens, and those that these open in
-    /// turn.
-    pub(super) fn reopen(&mut self, feeds: BTreeSet<FeedId>) -> Result<(), ReplicaError> {
-        let mut open = feeds;
-        while let Some(feed) = open.pop_first() {
-            let runs = self.read_feed(&feed)?;
-            open.extend(self.community.reopen(&feed, &runs).reopen);
-        }
-        Ok(())
-    }
-
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         while let Ok(command) = commands.recv() {
             match command {
                 Command::Record(intent, reply) => answer(reply, self.record(*intent)),
-                Command::Ingest(run, reply) => answer(reply, self.ingest(*run)),
-                Command::Positions(reply) => {
-                    answer(reply, self.store.feeds(self.community.id()).map_err(Into::into));
-                }
+                Command::Ingest(run, after, reply) => answer(reply, self.ingest(*run, after)),
+                Command::Positions(reply) => answer(reply, self.positions()),
+                Command::Compare(known, reply) => answer(reply, self.compare(&known)),
                 Command::ReadRun(feed, after_seq, reply) => {
-                    answer(reply, self.store.read_run(&feed, after_seq, RUN_BYTES_MAX).map_err(Into::into));
+                    answer(reply, self.store.read_run(feed, after_seq, RUN_BYTES_MAX).map_err(Into::into));
+                }
+                Command::ReadLine(feed, tip, after_seq, reply) => {
+                    answer(reply, self.read_line(&feed, &tip, after_seq));
                 }
                 Command::SealGovernance(recipient, reply) => {
                     answer(reply, Ok(self.seal_governance(&recipient)))
@@ -189,7 +104,7 @@ impl Worker {
         if stream == Stream::Charter {
             // Whoever let someone in or put someone out sees to the keys. The
             // intent is recorded whatever comes of that; it is tried again.
-            if let Err(error) = self.tend() {
+            if let Err(error) = self.tend_keys() {
                 tracing::warn!(%error, "tending keys");
             }
         }
@@ -229,6 +144,9 @@ impl Worker {
     /// Writes an event of one's own; starts an epoch first where there is none
     /// to write under.
     pub(super) fn write(&mut self, stream: Stream, event: &Event) -> Result<ChangeHash, ReplicaError> {
+        if stream != Stream::Charter {
+            self.join_heads()?;
+        }
         if let Some(audience) = stream.audience()
             && self.community.writing_key(&audience).is_none()
         {
@@ -251,11 +169,37 @@ impl Worker {
         Ok(hash)
     }
 
+    /// Writes governance acts that change nothing until the heads of the charter
+    /// fit one event again: each joins as many as it can cite.
+    fn join_heads(&mut self) -> Result<(), ReplicaError> {
+        let mut open = self.community.heads().len();
+        while open > HEADS_MAX {
+            let charter = &self.community.state().charter;
+            let me = charter.person_of(&self.community.device());
+            let me = me.and_then(|person| charter.members.get(&person)).ok_or(ComposeError::Heads)?;
+            let profile = Intent::SetProfile { name: me.name.clone(), about: me.about.clone() };
+            let (stream, event) = decide::decide(&self.community, self.clock.now_ms(), profile)?;
+            self.write(stream, &event)?;
+            let left = self.community.heads().len();
+            if left >= open {
+                return Err(ComposeError::Heads.into());
+            }
+            open = left;
+        }
+        Ok(())
+    }
+
     /// Stores what a peer sent, then reduces, then tells. A power cut may take
     /// the last of it along; then it is fetched again.
     pub(super) fn keep(&mut self, run: &AcceptedRun) -> Result<(), ReplicaError> {
-        self.store.append_received(run)?;
-        let inserted = self.community.insert(run);
+        let line = self.store.append_received(run)?;
+        let parts = line.id.number > 0 && run.start().seq == line.base_seq;
+        let inserted = if parts {
+            let runs = self.read_whole(line.id)?;
+            self.community.reopen_line(line.id, line.base_seq, &runs)
+        } else {
+            self.community.insert_on(line.id, run)
+        };
         self.told(inserted)
     }
 
@@ -290,9 +234,14 @@ impl Worker {
     }
 
     fn publish(&mut self, state_changed: bool) -> Result<(), ReplicaError> {
-        let feeds = self.store.feeds(self.community.id())?;
-        let digest = *exo_model::hash::blake3(&codec::encode(&feeds)).as_bytes();
-        let change_count = feeds.iter().map(|(_, end)| end.seq).sum();
+        let lines = self.store.lines(self.community.id())?;
+        let change_count = lines.iter().map(|line| line.end.seq - line.base_seq).sum();
+        let mut ends: Vec<_> = lines.iter().map(|line| (line.id.feed, line.end)).collect();
+        // Which line of a feed came first is each replica's own matter.
+        for of_feed in ends.chunk_by_mut(|one, other| one.0 == other.0) {
+            of_feed.sort_by_key(|(_, end)| end.hash);
+        }
+        let digest = *exo_model::hash::blake3(&codec::encode(&ends)).as_bytes();
         let state = if state_changed {
             Arc::new(self.community.state().clone())
         } else {
@@ -302,38 +251,50 @@ impl Worker {
         Ok(())
     }
 
+    fn positions(&self) -> Result<Vec<(FeedId, FeedPosition)>, ReplicaError> {
+        let lines = self.store.lines(self.community.id())?;
+        Ok(lines.iter().map(|line| (line.id.feed, line.end)).collect())
+    }
+
+    fn compare(&self, known: &Known) -> Result<Comparison, ReplicaError> {
+        let lines = self.store.lines(self.community.id())?;
+        Ok(session::compare(&self.store, &lines, known)?)
+    }
+
+    fn read_line(
+        &self,
+        feed: &FeedId,
+        tip: &FeedPosition,
+        after_seq: u64,
+    ) -> Result<Option<LineRun>, ReplicaError> {
+        let Some(line) = self.store.line_through(feed, tip)? else { return Ok(None) };
+        let Some(run) = self.store.read_run(line, after_seq, RUN_BYTES_MAX)? else { return Ok(None) };
+        let after = match after_seq {
+            0 => FeedPosition::START.hash,
+            seq => self.store.hash_at(line, seq)?.ok_or(StoreError::Damaged("changes are missing"))?,
+        };
+        Ok(Some(LineRun { after, run }))
+    }
+
     fn audit(&self) -> Result<usize, ReplicaError> {
-        let feeds = self.store.feeds(self.community.id())?;
-        for (feed, end) in &feeds {
+        let lines = self.store.lines(self.community.id())?;
+        for line in &lines {
+            let feed = line.id.feed;
             let mut changes: Vec<Change> = Vec::new();
-            while (changes.len() as u64) < end.seq {
+            while (changes.len() as u64) < line.end.seq {
                 let run = self
                     .store
-                    .read_run(feed, changes.len() as u64, RUN_BYTES_MAX)?
+                    .read_run(line.id, changes.len() as u64, RUN_BYTES_MAX)?
                     .ok_or(StoreError::Damaged("changes are missing"))?;
                 changes.extend(run.changes);
             }
-            let head = document::audit(feed, &changes)
-                .map_err(|source| ReplicaError::Document { feed: *feed, source: Box::new(source) })?;
-            if head != end.hash {
+            let head = document::audit(&feed, &changes)
+                .map_err(|source| ReplicaError::Document { feed, source: Box::new(source) })?;
+            if head != line.end.hash {
                 return Err(StoreError::Damaged("a feed's end is another change").into());
             }
         }
-        Ok(feeds.len())
-    }
-}
-
-/// What reading the store back has brought so far.
-#[derive(Default)]
-struct ReadBack {
-    events: Vec<VerifiedEvent>,
-    reopen: BTreeSet<FeedId>,
-}
-
-impl ReadBack {
-    fn take(&mut self, inserted: Inserted) {
-        self.events.extend(inserted.events);
-        self.reopen.extend(inserted.reopen);
+        Ok(lines.len())
     }
 }
 

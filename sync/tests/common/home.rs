@@ -11,13 +11,13 @@ use exo_model::charter::{CommunityKind, Role};
 use exo_model::community::CommunityState;
 use exo_model::decide::Intent;
 use exo_model::event::{Event, TalkEvent};
-use exo_model::feed::{FeedId, FeedPosition, Meaningless, Stream, VerifiedEvent};
+use exo_model::feed::{FeedId, FeedPosition, LineId, Meaningless, Rejection, Stream, VerifiedEvent};
 use exo_model::id::{ChannelId, CommunityId, DeviceId, InviteKey};
 use exo_model::invite::{Contact, Ticket};
 use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
 use exo_model::trust::TrustLevel;
-use exo_sync::replica::{self, Founding, Ingested, Replica, ReplicaConfig, Update};
+use exo_sync::replica::{self, Founding, Ingested, Replica, ReplicaConfig, ReplicaError, Update};
 
 use super::insider::{self, Seeded, to_run};
 use super::{NOW, TestClock, certificate, config, device, key, posting};
@@ -83,7 +83,7 @@ impl Home {
         seed: u8,
         community: CommunityId,
         folder: Arc<tempfile::TempDir>,
-        view_cursors: Vec<(FeedId, u64)>,
+        view_cursors: Vec<(LineId, u64)>,
     ) -> Self {
         static OPENINGS: AtomicU64 = AtomicU64::new(1);
         let clock = Arc::new(TestClock::default());
@@ -149,10 +149,10 @@ impl Home {
     }
 
     /// Up to where the observer was told.
-    pub(crate) fn cursors(&self) -> Vec<(FeedId, u64)> {
+    pub(crate) fn cursors(&self) -> Vec<(LineId, u64)> {
         let mut last = BTreeMap::new();
         for event in self.events() {
-            last.insert(event.feed, event.seq);
+            last.insert(event.line(), event.seq);
         }
         last.into_iter().collect()
     }
@@ -290,20 +290,34 @@ impl Home {
     /// Takes everything that `other` has, as long as that brings something.
     /// The rest of a feed that is put off comes with the next round.
     pub(crate) async fn pull(&self, other: &Self) {
+        assert_eq!(self.pull_patiently(other).await, 0, "honest runs");
+    }
+
+    /// The same; returns how many lines were refused for the last time.
+    pub(crate) async fn pull_patiently(&self, other: &Self) -> usize {
+        let mut refused = 0;
         let mut stored = true;
         while std::mem::take(&mut stored) {
+            refused = 0;
             for (feed, end) in other.replica.positions().await.expect("positions") {
                 let mut after = 0;
                 while after < end.seq {
-                    let run = other.replica.read_run(feed, after).await.expect("readable").expect("there");
-                    after += run.changes.len() as u64;
-                    match self.replica.ingest(run).await.expect("an honest run") {
-                        Ingested::Stored(_) => stored = true,
-                        Ingested::Known => {}
-                        Ingested::Deferred => break,
+                    let run = other.replica.read_line(feed, end, after).await;
+                    let run = run.expect("readable").expect("there");
+                    after += run.run.changes.len() as u64;
+                    match self.replica.ingest_line(run).await {
+                        Ok(Ingested::Stored(_)) => stored = true,
+                        Ok(Ingested::Known) => {}
+                        Ok(Ingested::Deferred) => break,
+                        Err(ReplicaError::Rejected(Rejection::Fork { .. })) => {
+                            refused += 1;
+                            break;
+                        }
+                        Err(error) => panic!("{error}"),
                     }
                 }
             }
         }
+        refused
     }
 }

@@ -27,6 +27,7 @@ use exo_model::port::{Clock, Signer};
 use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
 use exo_sync::replica::{Ingested, ReplicaConfig, ReplicaError};
+use exo_sync::session::LineRun;
 
 pub(crate) use home::Home;
 use insider::{Person, Seeded};
@@ -138,6 +139,11 @@ impl Author {
         Self { seed, ends: BTreeMap::new() }
     }
 
+    /// One who goes on from a place of a feed.
+    pub(crate) fn at(seed: u8, feed: FeedId, end: FeedPosition) -> Self {
+        Self { seed, ends: BTreeMap::from([(feed, end)]) }
+    }
+
     /// The next changes of `feed`, signed once, over the last.
     pub(crate) fn run(&mut self, feed: FeedId, changes: Vec<Change>) -> Run {
         let end = self.ends.entry(feed).or_insert(FeedPosition::START);
@@ -149,10 +155,29 @@ impl Author {
         Run { feed, first_seq, changes, signature }
     }
 
+    /// Where its feed ends.
+    pub(crate) fn end_of(&self, feed: &FeedId) -> FeedPosition {
+        self.ends.get(feed).copied().unwrap_or(FeedPosition::START)
+    }
+
+    /// The same with the change it follows, as it travels.
+    pub(crate) fn line_run(&mut self, feed: FeedId, changes: Vec<Change>) -> LineRun {
+        let after = self.end_of(&feed).hash;
+        LineRun { after, run: self.run(feed, changes) }
+    }
+
     /// `count` messages from `first` on in one run.
     pub(crate) fn messages(&mut self, feed: FeedId, first: usize, count: usize) -> Run {
-        let changes = (first..first + count).map(|n| message(100 + n as u64, &format!("message {n}")));
-        self.run(feed, changes.collect())
+        self.run(feed, Self::words(first, count))
+    }
+
+    /// The same with the change it follows.
+    pub(crate) fn line_messages(&mut self, feed: FeedId, first: usize, count: usize) -> LineRun {
+        self.line_run(feed, Self::words(first, count))
+    }
+
+    fn words(first: usize, count: usize) -> Vec<Change> {
+        (first..first + count).map(|n| message(100 + n as u64, &format!("message {n}"))).collect()
     }
 }
 

@@ -50,10 +50,10 @@ pub(in crate::bench) fn open(folder: &Path) -> anyhow::Result<u64> {
     community.learn_key(EpochKey::from_bytes(governance));
     let place = Place::Channel(ChannelId::from_bytes(*channel));
     let mut conversation = Conversation::new(id, place);
-    for (feed, end) in store.feeds(id)? {
+    for line in store.lines(id)? {
         let mut at = FeedPosition::START;
-        while at.seq < end.seq {
-            let run = store.read_run(&feed, at.seq, READ_BYTES)?.context("changes are missing")?;
+        while at.seq < line.end.seq {
+            let run = store.read_run(line.id, at.seq, READ_BYTES)?.context("changes are missing")?;
             let run = gate::admit(run, &at)?;
             at = run.end();
             take(&mut community, &mut conversation, &run);

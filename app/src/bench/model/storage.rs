@@ -60,7 +60,7 @@ pub(super) fn run(history: &History, print: &mut dyn FnMut(&Figure)) -> anyhow::
 
 fn append(path: &Path, runs: &[AcceptedRun]) -> Result<(), exo_sync::store::StoreError> {
     let mut store = Store::open(path)?;
-    runs.iter().try_for_each(|run| store.append_received(run))
+    runs.iter().try_for_each(|run| store.append_received(run).map(drop))
 }
 
 fn file_bytes(path: &Path, suffix: &str) -> u64 {

@@ -1,0 +1,133 @@
+//! Proving that someone signed two lines, with what is stored.
+//!
+//! Proofs are made when the second line arrives, and looked for again when
+//! keys are tended: a crash between storing a line and proving it loses
+//! nothing. Where a proof does not fit one event, the lines stand unproven.
+
+use exo_model::decide::Intent;
+use exo_model::envelope::{Envelope, SegmentEnd};
+use exo_model::event::CharterEvent;
+use exo_model::feed::equivocation::{Branch, EquivocationProof};
+use exo_model::feed::gate::AcceptedRun;
+use exo_model::feed::{FeedId, FeedPosition, Run};
+use exo_model::id::ChangeHash;
+use exo_model::port::{ChangeStore as _, StoredLine};
+
+use super::ReplicaError;
+use super::worker::Worker;
+
+/// Lines looked at in one go of tending; the rest waits for the next.
+const PROOFS_AT_ONCE: usize = 32;
+
+impl Worker {
+    /// Shows everyone what a run that was just stored contradicts.
+    pub(super) fn prove_contradictions(&mut self, run: &AcceptedRun) -> Result<(), ReplicaError> {
+        let feed = *run.feed();
+        for line in self.store.lines_of(&feed)? {
+            self.prove_parting(&line)?;
+        }
+        self.prove_overrun(&feed)?;
+        match feed.segment.checked_sub(1) {
+            Some(before) if run.first_seq() == 1 => self.prove_overrun(&feed.with_segment(before)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Proves what is stored and not proven yet.
+    pub(super) fn prove_partings(&mut self) -> Result<(), ReplicaError> {
+        let lines = self.store.lines(self.community.id())?;
+        let parting = lines.iter().filter(|line| line.id.number > 0);
+        let unproven: Vec<_> =
+            parting.filter(|line| !self.is_proven(&line.id.feed, line.base_seq + 1)).copied().collect();
+        for line in unproven.iter().take(PROOFS_AT_ONCE) {
+            self.prove_parting(line)?;
+        }
+        Ok(())
+    }
+
+    /// Two changes at the place where a line parts from another.
+    fn prove_parting(&mut self, line: &StoredLine) -> Result<(), ReplicaError> {
+        let (feed, seq) = (line.id.feed, line.base_seq + 1);
+        if line.id.number == 0 || self.is_proven(&feed, seq) {
+            return Ok(());
+        }
+        let other = exo_model::feed::LineId { feed, number: line.parent.unwrap_or(0) };
+        let (Some(one), Some(other)) = (self.branch(line.id, seq)?, self.branch(other, seq)?) else {
+            return Ok(());
+        };
+        let proof = EquivocationProof::of_fork(feed, one, other);
+        self.prove(&feed, proof.map_err(|reason| reason.to_string()))
+    }
+
+    /// A segment that goes on after the end that the next one names, or that
+    /// names an end on another line.
+    fn prove_overrun(&mut self, feed: &FeedId) -> Result<(), ReplicaError> {
+        let Some(next) = feed.segment.checked_add(1).map(|next| feed.with_segment(next)) else {
+            return Ok(());
+        };
+        for line in self.store.lines_of(&next)? {
+            let Some(opening) = self.store.read_run(line.id, 0, 1)? else { continue };
+            let Some(SegmentEnd { end, signature }) = stated_end(&opening) else { continue };
+            for line in self.store.lines_of(feed)? {
+                let at_end = self.store.hash_at(line.id, end.seq)?;
+                if at_end == Some(end.hash) && line.end.seq > end.seq {
+                    if self.is_proven(feed, end.seq + 1) {
+                        continue;
+                    }
+                    let Some(beyond) = self.branch(line.id, end.seq + 1)? else { continue };
+                    let (opening, signature) = (opening.changes.clone(), opening.signature);
+                    let proof = EquivocationProof::Overrun { feed: *feed, beyond, opening, signature };
+                    let verified = proof.verify().map(|()| proof);
+                    self.prove(feed, verified.map_err(|reason| reason.to_string()))?;
+                } else if at_end.is_some_and(|hash| hash != end.hash) && !self.is_proven(feed, end.seq) {
+                    let Some(one) = self.branch(line.id, end.seq)? else { continue };
+                    let other = Branch { at: end, then: Vec::new(), signature };
+                    let proof = EquivocationProof::of_fork(*feed, one, other);
+                    self.prove(feed, proof.map_err(|reason| reason.to_string()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A stored line from a place to the next signed one.
+    fn branch(&self, line: exo_model::feed::LineId, seq: u64) -> Result<Option<Branch>, ReplicaError> {
+        let hash: Option<ChangeHash> = self.store.hash_at(line, seq)?;
+        let (Some(hash), Some(run)) = (hash, self.store.read_run(line, seq - 1, 1)?) else { return Ok(None) };
+        let then = run.changes.into_iter().skip(1).collect();
+        Ok(Some(Branch { at: FeedPosition { seq, hash }, then, signature: run.signature }))
+    }
+
+    /// Whether the charter says already that this feed parts there or before.
+    fn is_proven(&self, feed: &FeedId, seq: u64) -> bool {
+        self.community.charter().equivocations().any(|(_, event)| {
+            let CharterEvent::EquivocationProven { proof, .. } = event else { return false };
+            let parts_at = match proof {
+                EquivocationProof::Fork { left, .. } => left.at.seq,
+                EquivocationProof::Overrun { beyond, .. } => {
+                    proof.overrun_end().map_or(beyond.at.seq, |end| end + 1)
+                }
+            };
+            proof.feed() == feed && parts_at <= seq
+        })
+    }
+
+    /// Posts a proof. Whoever may not leaves it to others.
+    fn prove(&mut self, feed: &FeedId, proof: Result<EquivocationProof, String>) -> Result<(), ReplicaError> {
+        match proof {
+            Ok(proof) => match self.record(Intent::ProveEquivocation(Box::new(proof))) {
+                Ok(_) | Err(ReplicaError::Refused(_) | ReplicaError::Compose(_)) => Ok(()),
+                Err(error) => Err(error),
+            },
+            Err(reason) => {
+                tracing::warn!(%feed, %reason, "two lines that cannot be proven in one event");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The end of the segment before that a segment's first change names.
+fn stated_end(opening: &Run) -> Option<SegmentEnd> {
+    Envelope::decode(&opening.changes.first()?.payload).ok()?.previous
+}

@@ -1,0 +1,201 @@
+//! What two replicas lack of each other, from where their lines end.
+//!
+//! A feed is one line as long as its author is honest, and then one number
+//! says all. Where an author signed two lines, both must reach everyone:
+//! others cite them. A line is found by its positions: whoever knows the hash
+//! at a place has everything before it.
+
+use std::collections::BTreeMap;
+
+use exo_model::feed::{FeedId, FeedPosition, LineId};
+use exo_model::id::ChangeHash;
+use exo_model::port::StoredLine;
+
+use super::{FeedHead, MARKS_MAX, WANTS_MAX};
+
+/// Positions of one feed that are looked up at most; the rest of what a peer
+/// claims waits for another exchange.
+const LOOKUPS_PER_FEED: usize = 64;
+
+/// Looks up what is stored.
+pub trait LineIndex {
+    /// Failure of the medium.
+    type Error;
+
+    /// The number of the first line of a feed that goes through a position.
+    ///
+    /// # Errors
+    /// When the medium fails.
+    fn line_through(&self, feed: &FeedId, at: &FeedPosition) -> Result<Option<u32>, Self::Error>;
+
+    /// The hash of a stored change of a line.
+    ///
+    /// # Errors
+    /// When the medium fails.
+    fn hash_at(&self, line: &LineId, seq: u64) -> Result<Option<ChangeHash>, Self::Error>;
+}
+
+/// What a peer has said of its feeds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Where all its lines end: of feeds that are not named it has nothing.
+    All(Vec<(FeedId, FeedPosition)>),
+    /// Positions that it has, of some feeds.
+    Some(Vec<(FeedId, FeedPosition)>),
+}
+
+/// A line that a peer lacks the end of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// The feed.
+    pub feed: FeedId,
+    /// Where the line ends here.
+    pub tip: FeedPosition,
+    /// The last change of it that the peer has.
+    pub after_seq: u64,
+}
+
+/// A line that is lacking here, and whose base the peer cannot know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Where it ends at the peer.
+    pub line: FeedHead,
+    /// Positions of the same feed that are here.
+    pub marks: Vec<FeedPosition>,
+}
+
+/// What is to be sent, and what to be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Lines to send: keys before the charter, that before all it explains.
+    pub send: Vec<Sending>,
+    /// Lines to ask for.
+    pub wants: Vec<Wanted>,
+}
+
+/// Compares what a peer has with the lines that are stored here.
+///
+/// Of a line that ends further on than all of a feed here nothing can be
+/// said: the peer looks whether it goes on from here, and sends it. Any other
+/// line of theirs that is not here parts from those that are.
+///
+/// # Errors
+/// When the index fails.
+pub fn compare<I: LineIndex>(index: &I, own: &[StoredLine], known: &Known) -> Result<Comparison, I::Error> {
+    let (Known::All(positions) | Known::Some(positions)) = known;
+    let mut theirs: BTreeMap<FeedId, Vec<FeedPosition>> = BTreeMap::new();
+    for (feed, at) in positions {
+        theirs.entry(*feed).or_default().push(*at);
+    }
+    let mut feeds: BTreeMap<FeedId, Vec<StoredLine>> = BTreeMap::new();
+    for line in own {
+        feeds.entry(line.id.feed).or_default().push(*line);
+    }
+    let mut found = Comparison::default();
+    for (feed, lines) in feeds {
+        let lines = Lines(lines);
+        match theirs.get(&feed) {
+            Some(theirs) => lines.compare(index, theirs, &mut found)?,
+            None if matches!(known, Known::All(_)) => lines.send_all(&mut found),
+            None => {}
+        }
+    }
+    // Lines of a feed stay in their order: later ones part from earlier ones.
+    found.send.sort_by_key(|sending| (sending.feed.stream, sending.feed.device, sending.feed.segment));
+    Ok(found)
+}
+
+/// The lines of one feed, by number.
+struct Lines(Vec<StoredLine>);
+
+impl Lines {
+    fn send_all(&self, found: &mut Comparison) {
+        found.send.extend(self.0.iter().map(|line| sending(line, line.base_seq)));
+    }
+
+    fn compare<I: LineIndex>(
+        &self,
+        index: &I,
+        theirs: &[FeedPosition],
+        found: &mut Comparison,
+    ) -> Result<(), I::Error> {
+        let longest = self.0.iter().map(|line| line.end.seq).max().unwrap_or(0);
+        let ends: BTreeMap<ChangeHash, &StoredLine> =
+            self.0.iter().map(|line| (line.end.hash, line)).collect();
+        let mut known = BTreeMap::new();
+        let mut lookups = 0;
+        for at in theirs {
+            if at.seq == 0 {
+                known.entry(0).or_insert(0);
+            } else if let Some(line) = ends.get(&at.hash).filter(|line| line.end == *at) {
+                self.note(line.id.number, at.seq, &mut known);
+            } else if at.seq <= longest && lookups < LOOKUPS_PER_FEED {
+                lookups += 1;
+                let feed = &self.0[0].id.feed;
+                match index.line_through(feed, at)? {
+                    Some(number) => self.note(number, at.seq, &mut known),
+                    None if found.wants.len() < WANTS_MAX => found.wants.push(self.want(index, at)?),
+                    None => {}
+                }
+            }
+        }
+        if known.is_empty() {
+            return Ok(());
+        }
+        for line in &self.0 {
+            let chain = self.chain(line.id.number);
+            let shared = |(number, upto): &(u32, u64)| known.get(number).map(|seq| *seq.min(upto));
+            // Whoever knows any place knows the one before the first change.
+            let after = chain.iter().rev().find_map(shared).unwrap_or(0);
+            if after < line.end.seq {
+                found.send.push(sending(line, after));
+                // The next one that parts from it is sent from there.
+                known.insert(line.id.number, line.end.seq);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that the peer has a line up to `seq`, and so those it parts from.
+    fn note(&self, number: u32, seq: u64, known: &mut BTreeMap<u32, u64>) {
+        for (number, upto) in self.chain(number) {
+            let upto = upto.min(seq);
+            let most = known.entry(number).or_insert(upto);
+            *most = upto.max(*most);
+        }
+    }
+
+    /// The lines that a line is read through, from the first on, and up to
+    /// where each.
+    fn chain(&self, number: u32) -> Vec<(u32, u64)> {
+        let find = |number: u32| self.0.iter().find(|line| line.id.number == number);
+        let mut chain = Vec::new();
+        let mut next = find(number).map(|line| (line, line.end.seq));
+        while let Some((line, upto)) = next {
+            chain.push((line.id.number, upto));
+            next = line.parent.and_then(find).map(|parent| (parent, line.base_seq));
+        }
+        chain.reverse();
+        chain
+    }
+
+    fn want<I: LineIndex>(&self, index: &I, at: &FeedPosition) -> Result<Wanted, I::Error> {
+        let mut marks = vec![FeedPosition::START];
+        for line in &self.0 {
+            // Further and further back: the lines parted lately, as a rule.
+            let (mut seq, mut step) = (line.end.seq, 1);
+            while seq > 0 && marks.len() < MARKS_MAX {
+                if let Some(hash) = index.hash_at(&line.id, seq)? {
+                    marks.push(FeedPosition { seq, hash });
+                }
+                seq = seq.saturating_sub(step);
+                step *= 2;
+            }
+        }
+        Ok(Wanted { line: FeedHead::new(&self.0[0].id.feed, *at), marks })
+    }
+}
+
+const fn sending(line: &StoredLine, after_seq: u64) -> Sending {
+    Sending { feed: line.id.feed, tip: line.end, after_seq }
+}
