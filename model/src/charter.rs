@@ -188,17 +188,19 @@ impl Charter {
         }
     }
 
-    /// Changes whenever a fence, a verdict or a late act may have changed what
-    /// was said before; mere growth leaves it as it is.
+    /// Changes whenever a fence, a proof, a verdict or a late act may have changed
+    /// what was said before; mere growth leaves it as it is.
     pub const fn generation(&self) -> u64 {
         self.generation
     }
 
     /// Judges the next act in the order, which changes nothing that was judged
-    /// before but the state of a dispute.
+    /// before but the state of a dispute, and what the ledger lets a device do
+    /// that forked there.
     fn append(&mut self, number: ActIx) {
         self.pass.take(&self.dag, &self.applied, number);
-        if matches!(self.dag.node(number).act.event, Some(CharterEvent::Dispute(_))) {
+        let event = &self.dag.node(number).act.event;
+        if matches!(event, Some(CharterEvent::Dispute(_) | CharterEvent::EquivocationProven { .. })) {
             self.generation += 1;
         }
     }

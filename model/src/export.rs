@@ -1,9 +1,10 @@
 //! A community as one sequence of bytes: all feeds, as they were signed.
 //!
 //! The form is canonical: one frame for each segment of a feed, in the order
-//! of feeds, with the author's signature over its last change; so two replicas
-//! with the same changes export the same bytes, and export, import, export
-//! gives them again. Nothing is opened: what is sealed stays sealed. Whoever
+//! of feeds, with the author's signature over its last change; where its lines
+//! part one for each line, from the first change on, in the order of the
+//! frames' BLAKE3 hashes. So two replicas with the same changes export the
+//! same bytes, and export, import, export gives them again. Nothing is opened: what is sealed stays sealed. Whoever
 //! imports passes every frame through the [gate](crate::feed::gate), like
 //! anything else of unknown origin.
 //!
@@ -19,7 +20,7 @@ use crate::id::CommunityId;
 pub const MAGIC: &[u8; 8] = b"exo-comm";
 /// The version this build writes and reads.
 pub const EXPORT_VERSION: u8 = 1;
-/// Longest frame: one segment of a feed.
+/// Longest frame: one line of one segment of a feed.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
 
 const DIGEST_LEN: usize = 32;
@@ -59,7 +60,7 @@ pub enum ExportError {
 pub struct Exporter {
     community: CommunityId,
     hasher: blake3::Hasher,
-    last: Option<FeedId>,
+    last: Option<(FeedId, blake3::Hash)>,
     frames: usize,
 }
 
@@ -74,24 +75,29 @@ impl Exporter {
         (exporter, head)
     }
 
-    /// The bytes of the next segment: all of its changes in one run, feeds in
-    /// ascending order.
+    /// The bytes of the next line: all of its changes in one run, feeds in
+    /// ascending order, lines of one feed in that of [`Self::order_of`].
     ///
     /// # Errors
     /// [`ExportError`] where it does not belong here or is too long.
     pub fn segment(&mut self, run: &Run) -> Result<Vec<u8>, ExportError> {
-        check_order(self.frames, &self.community, self.last.as_ref(), run)?;
         let run_bytes = codec::encode(run);
         if run_bytes.len() > FRAME_BYTES_MAX {
             return Err(ExportError::TooLong(run_bytes.len()));
         }
+        let place = check_order(self.frames, &self.community, self.last.as_ref(), run, &run_bytes)?;
         let length = u32::try_from(run_bytes.len()).map_err(|_| ExportError::TooLong(run_bytes.len()))?;
         let mut frame = length.to_be_bytes().to_vec();
         frame.extend_from_slice(&run_bytes);
         self.hasher.update(&frame);
-        self.last = Some(run.feed);
+        self.last = Some(place);
         self.frames += 1;
         Ok(frame)
+    }
+
+    /// What lines of one feed are ordered by.
+    pub fn order_of(run: &Run) -> [u8; 32] {
+        *blake3::hash(&codec::encode(run)).as_bytes()
     }
 
     /// The last bytes.
@@ -108,7 +114,7 @@ impl Exporter {
 pub struct Importer<'a> {
     community: CommunityId,
     rest: &'a [u8],
-    last: Option<FeedId>,
+    last: Option<(FeedId, blake3::Hash)>,
     frames: usize,
 }
 
@@ -147,9 +153,9 @@ impl<'a> Importer<'a> {
         let (frame, rest) = rest.split_at_checked(length).ok_or(ExportError::Damaged)?;
         let run: Run = codec::decode(frame, FRAME_BYTES_MAX)
             .map_err(|reason| ExportError::Frame { index: self.frames, reason })?;
-        check_order(self.frames, &self.community, self.last.as_ref(), &run)?;
+        let place = check_order(self.frames, &self.community, self.last.as_ref(), &run, frame)?;
         self.rest = rest;
-        self.last = Some(run.feed);
+        self.last = Some(place);
         self.frames += 1;
         Ok(run)
     }
@@ -170,15 +176,20 @@ impl Iterator for Importer<'_> {
     }
 }
 
+/// The place of a frame, which must be after the last one's.
 fn check_order(
     index: usize,
     community: &CommunityId,
-    last: Option<&FeedId>,
+    last: Option<&(FeedId, blake3::Hash)>,
     run: &Run,
-) -> Result<(), ExportError> {
-    let follows = last.is_none_or(|last| *last < run.feed);
+    run_bytes: &[u8],
+) -> Result<(FeedId, blake3::Hash), ExportError> {
+    let place = (run.feed, blake3::hash(run_bytes));
+    let follows = last.is_none_or(|(feed, hash)| {
+        (*feed, hash.as_bytes().as_slice()) < (place.0, place.1.as_bytes().as_slice())
+    });
     if follows && run.feed.community == *community && run.first_seq == 1 {
-        Ok(())
+        Ok(place)
     } else {
         Err(ExportError::Order(index))
     }

@@ -7,7 +7,7 @@ use exo_model::charter::Role;
 use exo_model::codec;
 use exo_model::decide::Intent;
 use exo_model::export::{EXPORT_VERSION, ExportError, Exporter, FRAME_BYTES_MAX, Importer, MAGIC};
-use exo_model::feed::{FeedId, FeedPosition, Rejection, Run, gate};
+use exo_model::feed::{self, Change, FeedId, FeedPosition, Rejection, Run, Stream, gate};
 use exo_model::signature::SecretKey;
 
 use home::{Home, Seeded, garden, meet, settle};
@@ -193,4 +193,30 @@ fn an_export_with_forged_changes_stops_at_the_gate() {
     assert_eq!(gate::admit(first, &FeedPosition::START).err(), Some(Rejection::Signature));
     let honest = runs.next().expect("two").expect("readable");
     assert!(gate::admit(honest, &FeedPosition::START).is_ok());
+}
+
+/// Lines of one feed that parted: each whole, in one order.
+#[test]
+fn lines_that_part_are_exported_in_one_order() {
+    let [a, ..] = lived_in();
+    let first = |time_ms| {
+        let change = Change { time_ms, payload: vec![1] };
+        feed::author(&a.key, a.feed(Stream::Private), &FeedPosition::START, change)
+    };
+    let mut lines = [first(1), first(2), first(3)];
+    lines.sort_by_key(Exporter::order_of);
+    let (mut exporter, mut bytes) = Exporter::new(a.community.id());
+    for line in &lines {
+        bytes.extend(exporter.segment(line).expect("in order"));
+        assert!(matches!(exporter.segment(line), Err(ExportError::Order(_))), "twice");
+        assert!(matches!(exporter.segment(&lines[0]), Err(ExportError::Order(_))), "out of order");
+    }
+    bytes.extend(exporter.finish());
+    let imported: Vec<_> = Importer::new(&bytes).expect("whole").map(|run| run.expect("a line")).collect();
+    assert_eq!(imported, lines);
+    let mut backwards = lines.clone();
+    backwards.reverse();
+    let frames: Vec<_> = backwards.iter().map(codec::encode).collect();
+    let out_of_order = Importer::new(&forged(&a, &frames)).expect("whole").nth(1);
+    assert_eq!(out_of_order, Some(Err(ExportError::Order(1))));
 }

@@ -315,3 +315,36 @@ async fn more_open_heads_than_one_event_cites_hold_up_nobody() {
     assert_eq!(home.replica.snapshot().change_count, before + 2, "one act joins, and the words");
     assert!(home.state().charter.heads.len() <= 64);
 }
+
+/// A double spend: each of two partitions is paid with the same credit. Both
+/// payments reach both, the proof bars the payer, and all agree on what counts.
+#[tokio::test]
+async fn l1_a_double_spend_comes_to_one_state_everywhere() {
+    let home = Home::found(1);
+    let mut ben = home.member_in_memory(2).await;
+    let cleo = home.befriend(3).await;
+    home.tell(&mut ben).await;
+    let mut twin = ben.twin();
+    let pay = |to: &Home| Intent::Transfer {
+        to: exo_model::event::ledger::Account::Device(to.device()),
+        amount: Amount::from_token_mib(900),
+        note: String::new(),
+    };
+    ben.act(pay(&home));
+    twin.act(pay(&cleo));
+    home.hear(&ben, Stream::Ledger).await;
+    cleo.hear(&twin, Stream::Ledger).await;
+    for _ in 0..2 {
+        cleo.pull(&home).await;
+        home.pull(&cleo).await;
+    }
+    assert!(proofs(&home) > 0);
+    assert_eq!((cleo.state().hash(), cleo.digest()), (home.state().hash(), home.digest()));
+    let more = home.hear(&twin, Stream::Ledger).await;
+    assert!(more.iter().all(|ingested| *ingested == Ingested::Known), "both lines are here");
+    // What was judged as it came is what it comes to at once.
+    let (hash, home, cleo) = (home.state().hash(), home.reopen().await, cleo.reopen().await);
+    assert_eq!((home.state().hash(), cleo.state().hash()), (hash, hash));
+    let paid = home.state().ledger.balance(&exo_model::event::ledger::Account::Device(device(2)));
+    assert!(paid.token_mib() >= -1_000, "no further than the credit line: {paid:?}");
+}
