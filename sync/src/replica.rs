@@ -41,13 +41,11 @@ const INBOX: usize = 64;
 /// New events and the state they lead to, for views.
 #[derive(Clone, Debug)]
 pub struct Update {
-    /// In feed order within each feed.
+    /// In their order within each line. Where a key arrived that opens what
+    /// was told as unreadable, its feed is told again from the start.
     pub events: Vec<VerifiedEvent>,
     /// After all of them.
     pub state: Arc<CommunityState>,
-    /// Whether everything is told again from the start: a key arrived that
-    /// opens what was told as unreadable.
-    pub from_start: bool,
 }
 
 /// What everyone may watch.
@@ -143,8 +141,8 @@ pub struct ReplicaConfig {
     pub clock: Arc<dyn Clock>,
     /// Randomness for keys and nonces.
     pub entropy: Arc<dyn Entropy>,
-    /// Up to where the views are: events beyond are handed to the observer
-    /// when the replica opens.
+    /// Up to where the views are, and could read: events beyond are handed to
+    /// the observer when the replica opens.
     pub view_cursors: Vec<(LineId, u64)>,
 }
 

@@ -46,12 +46,7 @@ impl ViewsPair {
     pub(super) fn observer(&self) -> impl FnMut(Update) + Send + 'static {
         let writer = self.writer.clone();
         move |update| {
-            let submitted = if update.from_start {
-                writer.submit_from_start(update.events, update.state)
-            } else {
-                writer.submit(update.events, update.state)
-            };
-            if submitted.is_err() {
+            if writer.submit(update.events, update.state).is_err() {
                 tracing::error!("the views' thread is gone");
             }
         }

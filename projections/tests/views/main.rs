@@ -14,7 +14,6 @@ mod thread;
 mod world;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use exo_model::feed::gate::AcceptedRun;
 use exo_model::{CommunityState, VerifiedEvent};
@@ -56,13 +55,12 @@ impl Follower {
             reopened |= !inserted.reopen.is_empty();
             events.extend(inserted.events);
         }
-        let state = self.home.community.state();
         if reopened {
             self.reopened += 1;
-            self.views.apply_from_start(&self.home.events, &Arc::new(state.clone())).expect("applied");
-        } else {
-            self.views.apply(&events, state).expect("applied");
+            // Told again: what can be read now, and what could be before.
+            events.clone_from(&self.home.events);
         }
+        self.views.apply(&events, self.home.community.state()).expect("applied");
     }
 
     /// Takes all that `from` knows and the device does not, change by change.

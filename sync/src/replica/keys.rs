@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use exo_model::community::Inserted;
 use exo_model::epochs::{KeyDuty, seal_audience, seal_context};
 use exo_model::event::keys::{Audience, KeyEvent};
 use exo_model::feed::Stream;
@@ -77,10 +78,9 @@ impl Worker {
                 Err(error) => tracing::debug!(key = %id, %error, "a key from the admitting member"),
             }
         }
-        if !reopen.is_empty() {
-            self.reopen(reopen)?;
-            self.tell_again()?;
+        if reopen.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.told(Inserted { reopen, ..Inserted::default() })
     }
 }

@@ -1,7 +1,7 @@
 //! Reading the store back: when a replica opens, and when a key arrives that
 //! opens more than before.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use exo_model::community::Inserted;
 use exo_model::feed::gate::{self, AcceptedRun};
@@ -70,11 +70,8 @@ impl Worker {
             while self.read_next(&mut reading, &mut back) {}
         }
         self.read_charter_back(charter, &mut back);
-        if !back.reopen.is_empty() {
-            self.reopen(back.reopen)?;
-            return self.read_all();
-        }
-        Ok(back.events)
+        let again = self.reopen(back.reopen)?;
+        Ok(replacing(back.events, again))
     }
 
     /// Lines of the charter cite each other: each goes as far as the room for
@@ -135,26 +132,34 @@ impl Worker {
         Ok(runs)
     }
 
-    /// Every stored event, as far as it can be opened now.
-    pub(super) fn read_all(&mut self) -> Result<Vec<VerifiedEvent>, ReplicaError> {
-        let mut events = Vec::new();
-        for line in self.store.lines(self.community.id())? {
-            let runs = self.read_whole(line.id)?;
-            events.extend(self.community.reopen_line(line.id, line.base_seq, &runs).events);
-        }
-        Ok(events)
-    }
-
     /// Reads feeds again that a new key opens, and those that these open in
-    /// turn.
-    pub(super) fn reopen(&mut self, feeds: BTreeSet<FeedId>) -> Result<(), ReplicaError> {
+    /// turn; returns their events.
+    pub(super) fn reopen(
+        &mut self,
+        feeds: BTreeSet<FeedId>,
+    ) -> Result<BTreeMap<FeedId, Vec<VerifiedEvent>>, ReplicaError> {
         let mut open = feeds;
+        let mut again = BTreeMap::new();
         while let Some(feed) = open.pop_first() {
+            let mut events = Vec::new();
             for line in self.store.lines_of(&feed)? {
                 let runs = self.read_whole(line.id)?;
-                open.extend(self.community.reopen_line(line.id, line.base_seq, &runs).reopen);
+                let inserted = self.community.reopen_line(line.id, line.base_seq, &runs);
+                open.extend(inserted.reopen);
+                events.extend(inserted.events);
             }
+            again.insert(feed, events);
         }
-        Ok(())
+        Ok(again)
     }
+}
+
+/// Events, those of feeds that were read again in place of what they were.
+pub(super) fn replacing(
+    mut events: Vec<VerifiedEvent>,
+    again: BTreeMap<FeedId, Vec<VerifiedEvent>>,
+) -> Vec<VerifiedEvent> {
+    events.retain(|event| !again.contains_key(&event.feed));
+    events.extend(again.into_values().flatten());
+    events
 }

@@ -18,6 +18,7 @@ use exo_model::ledger::LedgerFault;
 use exo_model::port::{ChangeStore as _, Clock, Entropy, Signer};
 use exo_model::quota::Quotas;
 
+use super::reading::replacing;
 use super::{Command, ReplicaConfig, ReplicaError, Reply, Snapshot, Update};
 use crate::session::{self, Comparison, Known, LineRun, RUN_BYTES_MAX};
 use crate::store::{Store, StoreError};
@@ -62,12 +63,7 @@ impl Worker {
         worker.publish(true)?;
         let cursors: BTreeMap<LineId, u64> = config.view_cursors.into_iter().collect();
         let is_seen = |event: &VerifiedEvent| cursors.get(&event.line()).is_some_and(|seq| event.seq <= *seq);
-        // Keys that the views have not seen may open what they were told as
-        // unreadable, before a crash.
-        let outdated = !cursors.is_empty()
-            && events.iter().any(|event| event.feed.stream == Stream::Keys && !is_seen(event));
-        let unseen = events.into_iter().filter(|event| outdated || !is_seen(event)).collect();
-        worker.tell(unseen, outdated);
+        worker.tell(events.into_iter().filter(|event| !is_seen(event)).collect());
         Ok((worker, receiver))
     }
 
@@ -203,33 +199,23 @@ impl Worker {
         self.told(inserted)
     }
 
-    fn told(&mut self, inserted: Inserted) -> Result<(), ReplicaError> {
-        if inserted.reopen.is_empty() {
-            self.publish(inserted.changed)?;
-            self.tell(inserted.events, false);
-            return Ok(());
-        }
-        self.reopen(inserted.reopen)?;
-        self.tell_again()
-    }
-
-    /// Tells the observer everything from the start.
-    pub(super) fn tell_again(&mut self) -> Result<(), ReplicaError> {
-        let events = self.read_all()?;
-        self.publish(true)?;
-        self.tell(events, true);
+    /// Publishes and tells what was inserted, and what it opens.
+    pub(super) fn told(&mut self, inserted: Inserted) -> Result<(), ReplicaError> {
+        let changed = inserted.changed || !inserted.reopen.is_empty();
+        let again = self.reopen(inserted.reopen)?;
+        self.publish(changed)?;
+        self.tell(replacing(inserted.events, again));
         Ok(())
     }
 
-    fn tell(&mut self, events: Vec<VerifiedEvent>, from_start: bool) {
+    fn tell(&mut self, events: Vec<VerifiedEvent>) {
         let state = self.snapshot.borrow().state.clone();
         if events.len() <= CATCH_UP_BATCH {
-            (self.observer)(Update { events, state, from_start });
+            (self.observer)(Update { events, state });
             return;
         }
-        for (index, batch) in events.chunks(CATCH_UP_BATCH).enumerate() {
-            let from_start = from_start && index == 0;
-            (self.observer)(Update { events: batch.to_vec(), state: state.clone(), from_start });
+        for batch in events.chunks(CATCH_UP_BATCH) {
+            (self.observer)(Update { events: batch.to_vec(), state: state.clone() });
         }
     }
 

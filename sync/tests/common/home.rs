@@ -1,6 +1,6 @@
 //! Replicas in folders of their own, with what their observers were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,20 +22,26 @@ use exo_sync::replica::{self, Founding, Ingested, Replica, ReplicaConfig, Replic
 use super::insider::{self, Seeded, to_run};
 use super::{NOW, TestClock, certificate, config, device, key, posting};
 
-/// What an observer was told: a telling from the start replaces all before.
+/// What an observer was told: what is told again replaces what was told
+/// before.
 #[derive(Default)]
 pub(crate) struct Told {
     pub(crate) events: Vec<VerifiedEvent>,
-    pub(crate) from_start: usize,
+    /// How many events were told again.
+    pub(crate) again: usize,
 }
 
 impl Told {
     fn take(&mut self, update: Update) {
-        if update.from_start {
-            self.events.clear();
-            self.from_start += 1;
+        for event in update.events {
+            match self.events.iter_mut().find(|told| told.hash == event.hash && told.feed == event.feed) {
+                Some(told) => {
+                    *told = event;
+                    self.again += 1;
+                }
+                None => self.events.push(event),
+            }
         }
-        self.events.extend(update.events);
     }
 }
 
@@ -121,7 +127,7 @@ impl Home {
 
     /// How often the observer was told everything from the start.
     pub(crate) fn retellings(&self) -> usize {
-        self.told.lock().expect("no panic").from_start
+        self.told.lock().expect("no panic").again
     }
 
     /// Sequence numbers of a feed in the order they were told.
@@ -148,11 +154,17 @@ impl Home {
         self.events().iter().filter(|event| matches!(event.event, Err(Meaningless::NoKey(_)))).count()
     }
 
-    /// Up to where the observer was told.
+    /// Up to where the observer was told and could read.
     pub(crate) fn cursors(&self) -> Vec<(LineId, u64)> {
         let mut last = BTreeMap::new();
+        let mut sealed = BTreeSet::new();
         for event in self.events() {
-            last.insert(event.line(), event.seq);
+            let is_sealed = matches!(event.event, Err(Meaningless::NoKey(_)));
+            if !sealed.contains(&event.line()) && !is_sealed {
+                last.insert(event.line(), event.seq);
+            } else {
+                sealed.insert(event.line());
+            }
         }
         last.into_iter().collect()
     }
