@@ -15,18 +15,18 @@ use exo_model::export::{EXPORT_VERSION, Exporter, Importer, MAGIC};
 use exo_model::feed::document::audit;
 use exo_model::feed::equivocation::EquivocationProof;
 use exo_model::feed::{FeedPosition, Run, chunk, gate};
-use exo_model::id::{CommunityId, KeyId};
+use exo_model::id::{CommunityId, DeviceId, KeyId};
 use exo_model::invite::{JoinRequest, TICKET_PREFIX, Ticket, verify_proof};
 use exo_model::phrase::RecoveryPhrase;
 use exo_model::private::PrivateState;
 use exo_model::sealing::{SealContext, SealedFor, SealedKey, SealingKey, open_key};
-use exo_model::{ChangeHash, Event};
+use exo_model::{ChangeHash, Community, Event};
 
 /// A parser under test; says whether it took the bytes.
 pub(crate) type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their fuzz target.
-pub(crate) const TARGETS: [(&str, Target); 17] = [
+pub(crate) const TARGETS: [(&str, Target); 18] = [
     ("run", run),
     ("envelope", envelope),
     ("event", event),
@@ -42,6 +42,7 @@ pub(crate) const TARGETS: [(&str, Target); 17] = [
     ("import_frames", import_frames),
     ("conversation", conversation),
     ("private_state", private_state),
+    ("community_snapshot", community_snapshot),
     ("phrase", phrase),
     ("equivocation_proof", equivocation_proof),
 ];
@@ -231,6 +232,19 @@ pub(crate) fn private_state(bytes: &[u8]) -> bool {
     let Ok(state) = PrivateState::decode(bytes) else { return false };
     assert!(state.encode() == bytes);
     let _ = (state.hash(), state.threads(None, 100).len(), state.folders().len());
+    true
+}
+
+/// What a replica remembers of its community.
+pub(crate) fn community_snapshot(bytes: &[u8]) -> bool {
+    let device = DeviceId::from_bytes([1; 32]);
+    let restored = |bytes: &[u8]| {
+        let sealing = SealingKey::from_bytes(&[2; 32]);
+        let mut community = Community::new(CommunityId::from_bytes([0xc0; 32]), device, sealing);
+        community.restore(bytes, |_, _| true).ok().map(|_| community.snapshot())
+    };
+    let Some(snapshot) = restored(bytes) else { return false };
+    assert!(restored(&snapshot).as_ref() == Some(&snapshot), "its own comes back");
     true
 }
 

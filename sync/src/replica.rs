@@ -11,6 +11,7 @@ mod intake;
 mod keys;
 mod proofs;
 mod reading;
+mod remembering;
 mod worker;
 
 use std::path::PathBuf;

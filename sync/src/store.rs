@@ -171,16 +171,22 @@ impl Store {
         .transpose()
     }
 
-    /// Compares the hashes noted beside the changes of a line, and where it is
-    /// said to end, with what the changes themselves say.
+    /// Compares the hashes noted beside the changes of a line after `after_seq`,
+    /// and where it is said to end, with what the changes themselves say.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] where they differ.
-    pub fn check(&self, line: impl Into<LineId>, hashes: &[ChangeHash]) -> Result<(), StoreError> {
+    pub fn check(
+        &self,
+        line: impl Into<LineId>,
+        after_seq: u64,
+        hashes: &[ChangeHash],
+    ) -> Result<(), StoreError> {
         let line = line.into();
         let end = self.position(line)?;
-        let stored = self.hashes_in(&self.spans_of(&line)?)?;
-        let ends = end.seq == stored.len() as u64 && hashes.last().is_none_or(|last| *last == end.hash);
+        let stored = self.hashes_in(&self.spans_of(&line)?, after_seq)?;
+        let ends =
+            end.seq == after_seq + stored.len() as u64 && hashes.last().is_none_or(|last| *last == end.hash);
         if ends && stored == hashes {
             Ok(())
         } else {

@@ -398,3 +398,56 @@ async fn a_replica_of_an_unknown_community_is_empty_and_stays_so() {
     assert!(matches!(refused, Err(ReplicaError::Refused(Refusal::NotAMember))), "{refused:?}");
     assert_eq!(key(1).device(), home.device());
 }
+
+/// A replica that remembers reads no word again; one whose memory does not fit
+/// reads everything.
+#[tokio::test]
+async fn what_is_remembered_is_not_read_again_and_changes_nothing() {
+    let home = Home::found(1);
+    for n in 0..5 {
+        home.post(&format!("message {n}")).await;
+    }
+    let (seed, community, folder) = (home.seed, home.community, home.folder.clone());
+    let (state, digest, cursors) = (home.state().hash(), home.digest(), home.cursors());
+    let (path, feed) = (home.path(), home.messages_of(home.device()));
+    home.close().await;
+    let memory = path.with_extension("snapshot");
+    let remembered = std::fs::read(&memory).expect("written when it closes");
+    let open = |cursors: &[_]| Home::open(seed, community, folder.clone(), cursors.to_vec());
+    let same = |home: &Home| assert_eq!((home.state().hash(), home.digest()), (state, digest));
+
+    // What nobody reads again may be damaged without notice: that it opens says
+    // that it was not read.
+    let db = rusqlite::Connection::open(&path).expect("a database");
+    let damage = |byte: &str| {
+        let sql = format!(
+            "UPDATE changes SET payload = CAST(payload || x'{byte}' AS BLOB) WHERE seq = 3 AND feed = (SELECT id FROM feeds WHERE stream = ?1)"
+        );
+        db.execute(&sql, [exo_model::codec::encode(&feed.stream)]).expect("damaged");
+    };
+    damage("00");
+    let home = open(&cursors);
+    same(&home);
+    assert!(home.events().is_empty());
+    home.post("it goes on").await;
+    home.close().await;
+    std::fs::write(&memory, &remembered).expect("the older one");
+    let home = open(&cursors);
+    assert_eq!(home.texts(), ["it goes on"], "what came since is read");
+    home.close().await;
+    let refused = |cursors: &[_]| {
+        let config = common::config(seed, community, path.clone(), 0);
+        let config = exo_sync::replica::ReplicaConfig { view_cursors: cursors.to_vec(), ..config };
+        exo_sync::replica::Replica::open(config, |_| {}).is_err()
+    };
+    // Views that lost something, and memories that are none: everything is read,
+    // and the damage shows.
+    let behind: Vec<_> = cursors.iter().map(|(line, seq)| (*line, seq.saturating_sub(2))).collect();
+    assert!(refused(&behind), "views that are behind are told what they lack");
+    for memory_bytes in [&remembered[..remembered.len() - 1], &[], b"no snapshot at all"] {
+        std::fs::write(&memory, memory_bytes).expect("written");
+        assert!(refused(&cursors), "{memory_bytes:?}");
+    }
+    std::fs::remove_file(&memory).expect("there");
+    assert!(refused(&cursors));
+}

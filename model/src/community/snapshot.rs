@@ -11,9 +11,9 @@ use minicbor::{Decode, Encode};
 
 use super::Community;
 use crate::codec::{self, DecodeError};
-use crate::envelope::HEADS_MAX;
+use crate::envelope::{HEADS_MAX, LAMPORT_MAX};
 use crate::feed::opening::FeedContext;
-use crate::feed::{FeedId, FeedPosition, LineId, Stream};
+use crate::feed::{FeedId, FeedPosition, LineId, Stream, TIME_MS_MAX};
 use crate::id::{ChangeHash, CommunityId, KeyId};
 
 /// The version this build writes and reads.
@@ -110,7 +110,8 @@ impl Community {
         is_stored: impl Fn(&FeedId, &FeedPosition) -> bool,
     ) -> Result<Vec<(FeedId, u64)>, SnapshotError> {
         let stored: Stored = codec::decode(bytes, SNAPSHOT_BYTES_MAX)?;
-        if stored.version != SNAPSHOT_VERSION || stored.community != self.id {
+        let bounded = stored.lamport <= LAMPORT_MAX && (0..=TIME_MS_MAX).contains(&stored.latest_ms);
+        if stored.version != SNAPSHOT_VERSION || stored.community != self.id || !bounded {
             return Err(SnapshotError::Other);
         }
         let mut restored = Vec::new();
@@ -118,6 +119,7 @@ impl Community {
             let fits = feed.feed.community == self.id
                 && !is_replayed(&feed.feed.stream)
                 && feed.heads.len() <= HEADS_MAX
+                && feed.at.seq > 0
                 && !self.contexts.contains_key(&feed.feed.into())
                 && is_stored(&feed.feed, &feed.at);
             if !fits {

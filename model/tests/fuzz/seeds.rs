@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use exo_model::certificate::DeviceCertificate;
 use exo_model::codec::encode;
+use exo_model::community::snapshot::SNAPSHOT_VERSION;
 use exo_model::conversation::{Conversation, Place, Spoken};
 use exo_model::envelope::{ENVELOPE_VERSION, Envelope, SegmentEnd};
 use exo_model::event::{BoardEvent, Event, TalkEvent};
@@ -38,6 +39,7 @@ pub(crate) fn of(target: &str) -> Vec<Vec<u8>> {
         "import_frames" => vec![frames()],
         "conversation" => vec![conversation().encode()],
         "private_state" => vec![private_state().encode()],
+        "community_snapshot" => vec![community_snapshot()],
         "phrase" => vec![RecoveryPhrase::from_entropy(&[4; 32]).words().join(" ").into_bytes()],
         "equivocation_proof" => proofs().iter().map(encode).collect(),
         other => panic!("{other} has no seeds"),
@@ -134,6 +136,17 @@ fn conversation() -> Conversation {
     conversation.mark_forked(hash(0x61));
     assert!(conversation.len() > 1);
     conversation
+}
+
+/// Two feeds of words, of which one could not be read in full.
+fn community_snapshot() -> Vec<u8> {
+    let remembered = |n: u8, lacking: Vec<KeyId>| {
+        let feed = feed(Stream::Channel(ChannelId::from_bytes([n; 16])));
+        let at = FeedPosition { seq: 3, hash: hash(n) };
+        (feed, at, vec![hash(1), hash(2)], Some(KeyId::from_bytes([n; 16])), lacking)
+    };
+    let feeds = [remembered(4, Vec::new()), remembered(5, vec![KeyId::from_bytes([6; 16])])];
+    encode(&(SNAPSHOT_VERSION, COMMUNITY, 70_u64, NOW, feeds))
 }
 
 fn private_state() -> PrivateState {

@@ -38,13 +38,13 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(line: StoredLine, runs: Vec<AcceptedRun>) -> Self {
+    fn new(line: StoredLine, start: FeedPosition, runs: Vec<AcceptedRun>) -> Self {
         let mut rest = VecDeque::from(runs);
         let mut shared = Vec::new();
         while let Some(run) = rest.pop_front_if(|run| run.end().seq <= line.base_seq) {
             shared.push(run);
         }
-        Self { line, shared, begun: false, rest }
+        Self { line, shared, begun: start.seq > 0, rest }
     }
 }
 
@@ -52,14 +52,22 @@ impl Worker {
     /// Reads every stored change through the gate again (a damaged file is
     /// noticed here, not later). Feeds come in the order of their streams:
     /// keys first, then the charter, then what these open.
-    pub(super) fn read_back(&mut self) -> Result<Vec<VerifiedEvent>, ReplicaError> {
+    ///
+    /// Words that the replica remembers to have read, and that the views have
+    /// up to `view_cursors`, are not read again.
+    pub(super) fn read_back(
+        &mut self,
+        view_cursors: &BTreeMap<LineId, u64>,
+    ) -> Result<Vec<VerifiedEvent>, ReplicaError> {
+        let remembered = self.recall(view_cursors)?;
         let mut back = ReadBack::default();
         let mut charter = Vec::new();
         for line in self.store.lines(self.community.id())? {
-            let runs = self.read_whole(line.id)?;
+            let start = remembered.get(&line.id.feed).copied().unwrap_or(FeedPosition::START);
+            let runs = self.read_from(line.id, start)?;
             let hashes: Vec<_> = runs.iter().flat_map(|run| run.hashes()).copied().collect();
-            self.store.check(line.id, &hashes)?;
-            let mut reading = Reading::new(line, runs);
+            self.store.check(line.id, start.seq, &hashes)?;
+            let mut reading = Reading::new(line, start, runs);
             if line.id.feed.stream == Stream::Charter {
                 charter.push(reading);
                 continue;
@@ -117,8 +125,12 @@ impl Worker {
     /// All runs of a stored line from its feed's first change on, through the
     /// gate.
     pub(super) fn read_whole(&self, line: LineId) -> Result<Vec<AcceptedRun>, ReplicaError> {
+        self.read_from(line, FeedPosition::START)
+    }
+
+    fn read_from(&self, line: LineId, start: FeedPosition) -> Result<Vec<AcceptedRun>, ReplicaError> {
         let end = self.store.position(line)?;
-        let mut at = FeedPosition::START;
+        let mut at = start;
         let mut runs = Vec::new();
         while at.seq < end.seq {
             let run = self

@@ -19,6 +19,7 @@ use exo_model::port::{ChangeStore as _, Clock, Entropy, Signer};
 use exo_model::quota::Quotas;
 
 use super::reading::replacing;
+use super::remembering::Memory;
 use super::{Command, ReplicaConfig, ReplicaError, Reply, Snapshot, Update};
 use crate::session::{self, Comparison, Known, LineRun, RUN_BYTES_MAX};
 use crate::store::{Store, StoreError};
@@ -36,6 +37,7 @@ pub(super) struct Worker {
     pub(super) clock: Arc<dyn Clock>,
     signer: Arc<dyn Signer>,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) memory: Memory,
     observer: Box<dyn FnMut(Update) + Send>,
     snapshot: watch::Sender<Snapshot>,
 }
@@ -46,6 +48,7 @@ impl Worker {
         observer: Box<dyn FnMut(Update) + Send>,
     ) -> Result<(Self, watch::Receiver<Snapshot>), ReplicaError> {
         let store = Store::open(&config.path)?;
+        let memory = Memory::beside(&config.path);
         let community = Community::new(config.community, config.signer.device(), config.sealing);
         let empty = Snapshot { state: Arc::new(community.state().clone()), digest: [0; 32], change_count: 0 };
         let (snapshot, receiver) = watch::channel(empty);
@@ -56,12 +59,14 @@ impl Worker {
             clock: config.clock,
             signer: config.signer,
             entropy: config.entropy,
+            memory,
             observer,
             snapshot,
         };
-        let events = worker.read_back()?;
-        worker.publish(true)?;
         let cursors: BTreeMap<LineId, u64> = config.view_cursors.into_iter().collect();
+        let events = worker.read_back(&cursors)?;
+        worker.note_changes(events.len());
+        worker.publish(true)?;
         let is_seen = |event: &VerifiedEvent| cursors.get(&event.line()).is_some_and(|seq| event.seq <= *seq);
         worker.tell(events.into_iter().filter(|event| !is_seen(event)).collect());
         Ok((worker, receiver))
@@ -87,6 +92,7 @@ impl Worker {
                 Command::Tend(reply) => answer(reply, self.tend()),
                 Command::Audit(reply) => answer(reply, self.audit()),
                 Command::Close(reply) => {
+                    self.remember();
                     let _ = reply.send(());
                     return;
                 }
@@ -201,6 +207,7 @@ impl Worker {
 
     /// Publishes and tells what was inserted, and what it opens.
     pub(super) fn told(&mut self, inserted: Inserted) -> Result<(), ReplicaError> {
+        self.note_changes(inserted.events.len());
         let changed = inserted.changed || !inserted.reopen.is_empty();
         let again = self.reopen(inserted.reopen)?;
         self.publish(changed)?;

@@ -124,15 +124,16 @@ impl Store {
         Ok(hash.map(ChangeHash::from_bytes))
     }
 
-    /// All hashes along a line, and what its own row holds beyond its end: that
-    /// there is none of that is for the caller to see.
-    pub(super) fn hashes_in(&self, spans: &[Span]) -> Result<Vec<ChangeHash>, StoreError> {
-        let mut statement =
-            self.db.prepare_cached("SELECT hash FROM changes WHERE feed = ?1 AND seq <= ?2 ORDER BY seq")?;
+    /// The hashes along a line after `after`, and what its own row holds beyond
+    /// its end: that there is none of that is for the caller to see.
+    pub(super) fn hashes_in(&self, spans: &[Span], after: u64) -> Result<Vec<ChangeHash>, StoreError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT hash FROM changes WHERE feed = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq",
+        )?;
         let mut hashes = Vec::new();
         for (index, span) in spans.iter().enumerate() {
             let upto = if index + 1 == spans.len() { i64::MAX } else { to_sql(span.upto)? };
-            let stored = statement.query_map(params![span.row, upto], |row| row.get(0))?;
+            let stored = statement.query_map(params![span.row, to_sql(after)?, upto], |row| row.get(0))?;
             for hash in stored {
                 hashes.push(ChangeHash::from_bytes(hash?));
             }
