@@ -3,7 +3,7 @@
 //! Guidelines, topics of channels, shared notes and prompts. An edit is an
 //! *intent* in its author's own signed feed: it cites the board's heads that
 //! it was made on, and follows its author's previous edit of the board. The
-//! caller takes edits out of verified feeds and hands them in as
+//! caller takes the changes of verified feeds and hands them in as
 //! [`PlacedEdit`]s, in any order; each peer replays them through an Automerge
 //! of its own, so that no foreign Automerge byte ever enters. Equal sets of
 //! edits give equal Automerge heads, texts and values on every peer.
@@ -64,27 +64,29 @@ pub const HELD_MAX: usize = 4 * EDITS_MAX;
 /// Most edits that wait for others after an insertion. The rest is deferred.
 pub const WAITING_MAX: usize = 1_024;
 
-/// An edit, and what its author's feed and the charter say about it.
+/// A change of a board's feed: an edit as a rule, and what its author's feed
+/// and the charter say about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacedEdit {
-    /// The feed change that carries it.
+    /// The feed change.
     pub id: ChangeHash,
     /// Who signed it.
     pub author: DeviceId,
-    /// The author's previous edit of this board, in the order of their feed.
+    /// The author's previous change of this board, in the order of their feed.
     pub previous: Option<ChangeHash>,
     /// When the author says it was written, ms since the Unix epoch.
     pub time_ms: i64,
     /// Whether it lies beyond a fence of its author.
     pub fenced: bool,
-    /// What it says.
-    pub edit: BoardEdit,
+    /// What it says; none where the change is no edit, or one that its author
+    /// had no right to. The author's next edit follows it all the same.
+    pub edit: Option<BoardEdit>,
 }
 
 impl PlacedEdit {
     /// No hash cites itself; a caller's mistake could.
     fn links_to_itself(&self) -> bool {
-        self.previous == Some(self.id) || self.edit.heads.contains(&self.id)
+        self.previous == Some(self.id) || self.edit.as_ref().is_some_and(|edit| edit.heads.contains(&self.id))
     }
 }
 
@@ -101,7 +103,8 @@ pub enum Standing {
     Full,
     /// Its author wrote more than [`EDITS_PER_MINUTE_MAX`] in its minute.
     TooFast,
-    /// It breaks the bounds of an edit, or its own links are wrong.
+    /// It is no edit that its author may make, breaks the bounds of one, or its
+    /// own links are wrong.
     Malformed,
     /// It cites an edit that is malformed or too fast, or that cites such.
     Unfounded,

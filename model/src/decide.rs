@@ -14,10 +14,12 @@ mod refusal;
 use std::collections::BTreeSet;
 
 use crate::amount::Amount;
-use crate::board::{BoardContents, BoardEdit};
+use crate::board::contents::{STARTED_BYTES_MAX, board_id};
+use crate::board::{BoardContents, BoardEdit, ContentsError};
 use crate::certificate::{DeviceCertificate, PhraseRevocation};
 use crate::charter::role::Role;
 use crate::charter::settings::Setting;
+use crate::codec;
 use crate::community::Community;
 use crate::event::charter::{ReportOutcome, VouchGround};
 use crate::event::keys::Audience;
@@ -179,8 +181,8 @@ pub enum Intent {
     Talk(ChannelId, TalkEvent),
     /// Something in a direct conversation.
     TalkDirectly(DirectId, TalkEvent),
-    /// Start a board.
-    StartBoard(BoardId, BoardContents),
+    /// Start a board; its id is [`board_id`](crate::board::contents::board_id).
+    StartBoard(BoardContents),
     /// Edit a board.
     EditBoard(BoardId, BoardEdit),
     /// A fact of one's own, in one's private community.
@@ -319,8 +321,13 @@ pub fn decide(community: &Community, now_ms: i64, intent: Intent) -> Result<(Str
             may_talk(community, &Stream::Direct(direct))?;
             talk(Stream::Direct(direct), event)
         }
-        Intent::StartBoard(board, contents) => {
+        Intent::StartBoard(contents) => {
+            let board = board_id(community.id(), me, &contents);
             may_talk(community, &Stream::Board(board))?;
+            contents.check()?;
+            if codec::encode(&contents).len() > STARTED_BYTES_MAX {
+                return Err(ContentsError::TooLongToStart.into());
+            }
             Ok((Stream::Board(board), BoardEvent::Started { contents }.into()))
         }
         Intent::EditBoard(board, edit) => {

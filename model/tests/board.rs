@@ -57,8 +57,17 @@ fn placed(
         previous: previous.map(id),
         time_ms: 0,
         fenced: false,
-        edit: BoardEdit { heads, intents },
+        edit: Some(BoardEdit { heads, intents }),
     }
+}
+
+/// What an edit says.
+fn said(placed: &PlacedEdit) -> &BoardEdit {
+    placed.edit.as_ref().expect("an edit")
+}
+
+fn said_mut(placed: &mut PlacedEdit) -> &mut BoardEdit {
+    placed.edit.as_mut().expect("an edit")
 }
 
 /// All that can be seen of a board.
@@ -154,16 +163,17 @@ impl Naive {
     fn replay(mut self, edits: &[PlacedEdit]) -> Automerge {
         for edit in edits {
             let mut past = BTreeSet::new();
-            for before in edit.edit.heads.iter().chain(&edit.previous) {
+            let content = said(edit);
+            for before in content.heads.iter().chain(&edit.previous) {
                 past.insert(*before);
                 past.extend(self.changes[before].1.clone());
             }
             let fields =
-                edit.edit.intents.iter().filter_map(|intent| intent.field().map(str::to_owned)).collect();
+                content.intents.iter().filter_map(|intent| intent.field().map(str::to_owned)).collect();
             let mut document = self.document(&past, &fields);
             document.set_actor(ActorId::from(edit.author.as_bytes().as_slice()));
             let mut transaction = document.transaction();
-            for intent in &edit.edit.intents {
+            for intent in &content.intents {
                 match intent {
                     BoardIntent::Splice { field, index, delete, insert } => {
                         let (_, text) = transaction
@@ -237,7 +247,7 @@ fn history(rng: &mut Rng, count: usize) -> Vec<PlacedEdit> {
             previous: previous[who],
             time_ms: i64::try_from(edits.len()).expect("small") * 1_000,
             fenced: false,
-            edit: boards[who].edit(intents).expect("an honest edit"),
+            edit: Some(boards[who].edit(intents).expect("an honest edit")),
         };
         previous[who] = Some(edit.id);
         boards[who].insert([edit.clone()]).expect("replays");
@@ -315,7 +325,7 @@ fn boards_converge_with_fences_forks_and_hostile_edits_mixed_in() {
         for number in 0..6 {
             let base = edits[rng.below(60)].clone();
             let mut fork = PlacedEdit { id: id(rng.next()), ..base };
-            fork.edit.intents = match number {
+            said_mut(&mut fork).intents = match number {
                 0 => vec![splice(0, 0, "\u{7}")],
                 1 => vec![splice(u64::MAX, DELETE_CHARS_MAX, "far")],
                 _ => vec![splice(0, 1, "fork")],
@@ -324,7 +334,7 @@ fn boards_converge_with_fences_forks_and_hostile_edits_mixed_in() {
             let heads = vec![fork.id];
             edits.push(PlacedEdit {
                 id: id(rng.next()),
-                edit: BoardEdit { heads, ..after.edit.clone() },
+                edit: Some(BoardEdit { heads, ..said(&after).clone() }),
                 ..after
             });
             edits.push(fork);
@@ -435,7 +445,7 @@ fn hostile_edits_count_for_nothing_and_what_cites_them_neither() {
     for edit in bad {
         let citing = placed(90, 3, None, &[], vec![splice(0, 0, "citing")]);
         let heads = vec![edit.id];
-        let citing = PlacedEdit { edit: BoardEdit { heads, ..citing.edit.clone() }, ..citing };
+        let citing = PlacedEdit { edit: Some(BoardEdit { heads, ..said(&citing).clone() }), ..citing };
         let next = placed(91, 2, None, &[1], vec![splice(4, 0, "!")]);
         let next = PlacedEdit { previous: Some(edit.id), ..next };
         let seen = assert_every_order(&[good.clone(), edit.clone(), citing, next]);
@@ -502,8 +512,8 @@ fn pace_is_judged_by_the_time_signed_and_never_runs_back() {
         (time_ms, vec![splice(0, 0, "x")])
     });
     let limit = usize::try_from(limit).expect("small");
-    edits[limit + 2].edit.heads = vec![edits[limit - 1].id];
-    edits[limit + 1].edit.heads = vec![edits[limit - 1].id];
+    said_mut(&mut edits[limit + 2]).heads = vec![edits[limit - 1].id];
+    said_mut(&mut edits[limit + 1]).heads = vec![edits[limit - 1].id];
     let mut one = board();
     one.insert(edits[..limit].to_vec()).expect("replays");
     assert_eq!(one.next_edit_ms(&device(1)), Some(MINUTE_MS));
@@ -535,8 +545,8 @@ fn a_full_board_closes_at_one_place_in_every_order() {
     edits.push(PlacedEdit { fenced: true, ..fenced });
     let last = edits[usize::try_from(fill).expect("small") - 1].id;
     let mut late = placed(71, 5, None, &[70], vec![put("late", 1)]);
-    late.edit.heads.push(last);
-    late.edit.heads.sort_unstable();
+    said_mut(&mut late).heads.push(last);
+    said_mut(&mut late).heads.sort_unstable();
     edits.push(late);
     let expected = at_once(&edits);
     assert_eq!(expected.contents.values.len() as u64 % per_edit, 0);
@@ -621,8 +631,15 @@ fn an_edited_text_becomes_the_smallest_splice() {
             }
             let edit = one.edit(intents).expect("fits");
             let id = id(at * 100 + step);
-            one.insert([PlacedEdit { id, author: device(1), previous, time_ms: 0, fenced: false, edit }])
-                .expect("there");
+            one.insert([PlacedEdit {
+                id,
+                author: device(1),
+                previous,
+                time_ms: 0,
+                fenced: false,
+                edit: Some(edit),
+            }])
+            .expect("there");
             previous = Some(id);
         }
         assert_eq!(one.text("body").unwrap_or_default(), clean);
@@ -639,7 +656,8 @@ fn more_heads_than_an_edit_may_cite_are_merged_first() {
     one.insert(edits.clone()).expect("replays");
     let refused = one.edit(vec![put("k", 1)]);
     assert_eq!(refused, Err(EditError::TooManyHeads(HEADS_MAX + 1)));
-    let merge = PlacedEdit { edit: one.merge().expect("many heads"), ..placed(900, 99, None, &[], vec![]) };
+    let merge =
+        PlacedEdit { edit: Some(one.merge().expect("many heads")), ..placed(900, 99, None, &[], vec![]) };
     one.insert([merge.clone()]).expect("replays");
     assert_eq!(one.heads().len(), 2);
     assert!(one.edit(vec![put("k", 1)]).is_ok());

@@ -10,12 +10,27 @@ use minicbor::{Decode, Encode};
 use super::edit::{INSERT_BYTES_MAX, is_clean};
 use super::{BoardValue, FIELDS_MAX, KEYS_MAX};
 use crate::codec::{self, DecodeError};
+use crate::id::{BoardId, CommunityId, DeviceId};
 use crate::text;
 
 /// Most text a board may start with, values included, in bytes.
 pub const CONTENTS_TEXT_BYTES_MAX: usize = 1024 * 1024;
 /// Largest encoded contents: all text, and names and numbers around it.
 pub const CONTENTS_BYTES_MAX: usize = CONTENTS_TEXT_BYTES_MAX + 256 * 1024;
+
+/// Longest encoded contents that one event carries, in bytes. A board that
+/// begins with more begins with some of it, and edits bring the rest.
+pub const STARTED_BYTES_MAX: usize = 24 * 1024;
+
+/// The id of the board that `device` starts with these contents: nobody can
+/// put other contents, or their own name, under a board that others know.
+pub fn board_id(community: CommunityId, device: DeviceId, contents: &BoardContents) -> BoardId {
+    let mut hasher = blake3::Hasher::new_derive_key("exo-studio exo/board/1");
+    hasher.update(&codec::encode(&(community, device, contents)));
+    let mut id = [0; BoardId::LEN];
+    hasher.finalize_xof().fill(&mut id);
+    BoardId::from_bytes(id)
+}
 
 /// Texts and values, as they stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -37,6 +52,11 @@ pub enum ContentsError {
     /// Over [`CONTENTS_TEXT_BYTES_MAX`].
     #[error("a board can start with at most {CONTENTS_TEXT_BYTES_MAX} bytes of text; please shorten it")]
     TooLong,
+    /// Over [`STARTED_BYTES_MAX`].
+    #[error(
+        "one event carries at most {STARTED_BYTES_MAX} bytes of a board: start it with less, and edit the rest in"
+    )]
+    TooLongToStart,
     /// A name that no edit could have given.
     #[error("the name of a text or key must be one visible line of at most 64 bytes")]
     Name,

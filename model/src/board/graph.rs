@@ -175,19 +175,20 @@ impl Graph {
         }
         // One that breaks its bounds counts for nothing, so its citations are
         // not waited for, however many they are.
-        let cited: &[ChangeHash] = if edit.edit.check().is_ok() { &edit.edit.heads } else { &[] };
+        let sound = edit.edit.as_ref().filter(|edit| edit.check().is_ok());
+        let cited: &[ChangeHash] = sound.map_or(&[], |edit| &edit.heads);
         edit.previous.iter().chain(cited).find(|id| !self.placed.contains_key(id)).copied()
     }
 
     fn judge(&self, edit: PlacedEdit) -> Node {
-        let PlacedEdit { id: _, author, previous, time_ms, fenced, edit: ref content } = edit;
+        let PlacedEdit { id: _, author, previous, time_ms, fenced, .. } = edit;
         let before = previous.and_then(|id| self.placed.get(&id));
         let pace = before.map_or_else(|| Pace::start(time_ms), |node| node.pace.next(time_ms));
         let mut depth = before.map_or(0, |node| node.depth + 1);
         let own_chain = before.is_none_or(|node| node.author == author);
-        let verdict = if edit.links_to_itself() || !own_chain || content.check().is_err() {
-            Verdict::Malformed
-        } else {
+        let well_formed = !edit.links_to_itself() && own_chain;
+        let content = edit.edit.filter(|content| well_formed && content.check().is_ok());
+        let verdict = if let Some(content) = &content {
             let cited = content.heads.iter().filter_map(|id| self.placed.get(id));
             depth = cited.clone().fold(depth, |depth, node| depth.max(node.depth + 1));
             if pace.in_minute > EDITS_PER_MINUTE_MAX {
@@ -197,9 +198,11 @@ impl Graph {
             } else {
                 Verdict::Sound
             }
+        } else {
+            Verdict::Malformed
         };
-        let sound = verdict == Verdict::Sound;
-        let (cites, intents) = if sound { (edit.edit.heads, edit.edit.intents) } else { Default::default() };
+        let sound = content.filter(|_| verdict == Verdict::Sound);
+        let (cites, intents) = sound.map(|edit| (edit.heads, edit.intents)).unwrap_or_default();
         Node { author, previous, fenced, verdict, depth, pace, cites, intents }
     }
 

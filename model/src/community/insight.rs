@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::{Community, WordStanding};
-use crate::board::PlacedEdit;
+use crate::board::contents::board_id;
+use crate::board::{BoardContents, PlacedEdit};
 use crate::codec;
 use crate::conversation::Spoken;
 use crate::dispute::Disputes;
 use crate::event::charter::{ReportOutcome, VouchGround};
 use crate::event::{BoardEvent, Event};
-use crate::feed::VerifiedEvent;
+use crate::feed::{Meaningless, Stream, VerifiedEvent};
 use crate::id::{ChangeHash, PersonId};
 use crate::moderation::Deed;
 use crate::trust::evidence::{Evidence, Moderation, Settled, Severity, Vouch, VouchKind};
@@ -45,15 +46,34 @@ impl Community {
         (self.word_standing(event) == WordStanding::Counts).then(|| Spoken::of(event, author))
     }
 
-    /// An edit for a [`Board`](crate::board::Board); `None` where it does not
-    /// count (yet). What lies beyond a fence counts if someone built on it, so
-    /// it is handed on with a mark.
+    /// What a board's first change says it starts from; `None` for every other
+    /// change. A board has one start, because its id follows from that: who
+    /// wrote it, and what became of them since, is no question.
+    pub fn board_start<'a>(&self, event: &'a VerifiedEvent) -> Option<&'a BoardContents> {
+        let (Ok(Event::Board(BoardEvent::Started { contents })), Stream::Board(board)) =
+            (&event.event, event.feed.stream)
+        else {
+            return None;
+        };
+        let is_this = board_id(self.id, event.feed.device, contents) == board;
+        (is_this && contents.check().is_ok()).then_some(contents)
+    }
+
+    /// A change for a [`Board`](crate::board::Board); `None` where it is of no
+    /// board, or cannot be judged or read yet. What lies beyond a fence counts
+    /// if someone built on it, so it is handed on with a mark; what is no edit,
+    /// or nobody's right, as a change that says nothing.
     pub fn placed_edit(&self, event: &VerifiedEvent) -> Option<PlacedEdit> {
-        let Ok(Event::Board(BoardEvent::Edited { edit })) = &event.event else { return None };
-        let fenced = match self.word_standing(event) {
-            WordStanding::Counts => false,
-            WordStanding::Void => true,
-            WordStanding::Waiting | WordStanding::NotEntitled => return None,
+        let Stream::Board(_) = event.feed.stream else { return None };
+        let (edit, fenced) = match &event.event {
+            Ok(Event::Board(BoardEvent::Edited { edit })) => match self.word_standing(event) {
+                WordStanding::Counts => (Some(edit.clone()), false),
+                WordStanding::Void => (Some(edit.clone()), true),
+                WordStanding::NotEntitled => (None, false),
+                WordStanding::Waiting => return None,
+            },
+            Err(Meaningless::NoKey(_)) => return None,
+            Ok(_) | Err(_) => (None, false),
         };
         let previous = Some(event.previous).filter(|_| event.seq > 1 || event.feed.segment > 0);
         Some(PlacedEdit {
@@ -62,7 +82,7 @@ impl Community {
             previous,
             time_ms: event.time_ms,
             fenced,
-            edit: edit.clone(),
+            edit,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Why an intent is not recorded.
 
-use crate::board::EditError;
+use crate::board::{ContentsError, EditError};
 use crate::conversation::Fault;
 use crate::event::cluster::ADDRESSES_MAX;
 use crate::invite::INVITE_USES_MAX;
@@ -92,6 +92,9 @@ pub enum Refusal {
     /// The board edit is out of bounds.
     #[error(transparent)]
     Board(#[from] EditError),
+    /// A board cannot start like that.
+    #[error(transparent)]
+    BoardStart(#[from] ContentsError),
     /// The words are out of bounds.
     #[error(transparent)]
     Words(#[from] Fault),
