@@ -38,7 +38,7 @@ use crate::id::{ChangeHash, CommunityId, DeviceId, PersonId};
 use crate::moderation::Moderation;
 use crate::trust::TrustLevel;
 
-pub use dag::{LANES_PER_DEVICE_MAX, ORPHANS_MAX, ORPHANS_PER_DEVICE_MAX};
+pub use dag::{ORPHANS_MAX, ORPHANS_PER_DEVICE_MAX};
 pub use pass::Standing as ActStanding;
 pub use role::{Permission, Role};
 pub use settings::{CommunityKind, Floors, Setting, Settings};
@@ -212,10 +212,25 @@ impl Charter {
         self.dag.orphan_room(device)
     }
 
-    /// Whether an act of another device than `author` waits for one of these:
-    /// whoever wrote it has seen them.
-    pub fn are_cited(&self, acts: &BTreeSet<ChangeHash>, author: &DeviceId) -> bool {
-        self.dag.are_cited(acts, author)
+    /// Whether acts of other people than `author`'s wait for something that is
+    /// not here, and whether for one of these: whoever wrote them has seen it.
+    pub fn are_awaited(&self, acts: &BTreeSet<ChangeHash>, author: &DeviceId) -> (bool, bool) {
+        let person = |device: &DeviceId| self.pass.records.devices.get(device).map(|record| record.person);
+        let of_author = person(author);
+        let is_other = |device: &DeviceId| person(device) != of_author && device != author;
+        let mut waits = false;
+        for cited in self.dag.awaited(is_other) {
+            if acts.contains(cited) {
+                return (true, true);
+            }
+            waits |= self.dag.find(cited).is_none() && !self.dag.is_orphan(cited);
+        }
+        (waits, false)
+    }
+
+    /// How many lines a device's ready acts form: one, unless it lied.
+    pub fn lines_of(&self, device: &DeviceId) -> usize {
+        self.dag.lines_of(device)
     }
 
     /// Ids of the events that nobody has cited: what a new event cites.

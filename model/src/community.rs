@@ -178,22 +178,17 @@ impl Community {
     /// key arrived that opens more of it. `runs` are all of the line's, in
     /// order.
     pub fn reopen(&mut self, feed: &FeedId, runs: &[AcceptedRun]) -> Inserted {
-        self.reopen_line((*feed).into(), 0, runs)
+        self.reopen_line((*feed).into(), FeedContext::default(), runs)
     }
 
-    /// Reads a line of a feed, for the first time or again. `runs` are all of
-    /// the line's from the feed's first change on, those included that it
-    /// shares with the line it parts from after `base_seq`; only those beyond
-    /// are told.
-    pub fn reopen_line(&mut self, line: LineId, base_seq: u64, runs: &[AcceptedRun]) -> Inserted {
+    /// Reads a line of a feed, for the first time or again: all its runs from
+    /// the feed's first change on, or from where it parts from another line,
+    /// with what it inherits from there.
+    pub fn reopen_line(&mut self, line: LineId, from: FeedContext, runs: &[AcceptedRun]) -> Inserted {
         let mut inserted = Inserted::default();
-        let mut context = FeedContext::default();
+        let mut context = from;
         for (change, hash) in runs.iter().flat_map(|run| run.changes().iter().zip(run.hashes())) {
-            if context.at.seq < base_seq {
-                context.pass_over(&line.feed, change, *hash);
-            } else {
-                inserted.events.push(context.open(&line, change, *hash, &self.keyring));
-            }
+            inserted.events.push(context.open(&line, change, *hash, &self.keyring));
         }
         self.contexts.insert(line, context);
         self.take(&mut inserted);

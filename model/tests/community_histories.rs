@@ -21,6 +21,7 @@ use exo_model::event::charter::VouchGround;
 use exo_model::event::ledger::Account;
 use exo_model::feed::equivocation::{Branch, EquivocationProof};
 use exo_model::feed::gate::AcceptedRun;
+use exo_model::feed::opening::FeedContext;
 use exo_model::feed::{FeedId, FeedPosition, LineId, Stream};
 use exo_model::id::InviteKey;
 use exo_model::ledger::Voucher;
@@ -249,8 +250,12 @@ impl Reader {
             }),
         };
         let Some(mut line) = shared else { return false };
+        let mut from = FeedContext::default();
+        for (change, hash) in line.iter().flat_map(|run| run.changes().iter().zip(run.hashes())) {
+            from.pass_over(run.feed(), change, *hash);
+        }
+        self.community.reopen_line(numbered(lines.len()), from, std::slice::from_ref(run));
         line.push(run.clone());
-        self.community.reopen_line(numbered(lines.len()), run.start().seq, &line);
         lines.push(line);
         true
     }

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use exo_model::codec;
 use exo_model::community::FeedEnd;
 use exo_model::feed::gate::RUN_CHANGES_MAX;
-use exo_model::feed::{AcceptedRun, FeedId, FeedPosition, LineId, Run, Stream};
+use exo_model::feed::{AcceptedRun, Change, FeedId, FeedPosition, LineId, Run, Stream};
 use exo_model::id::{ChangeHash, CommunityId, DeviceId};
 use exo_model::port::{ChangeStore, StoredLine};
 
@@ -171,6 +171,20 @@ impl Store {
         .transpose()
     }
 
+    /// Changes of a line after `after` up to `upto`, without their signatures.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn changes(
+        &self,
+        line: impl Into<LineId>,
+        after: u64,
+        upto: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<Change>, StoreError> {
+        self.changes_in(&self.spans_of(&line.into())?, after, upto, max_bytes)
+    }
+
     /// Compares the hashes noted beside the changes of a line after `after_seq`,
     /// and where it is said to end, with what the changes themselves say.
     ///
@@ -204,8 +218,11 @@ impl Store {
     /// # Errors
     /// When the store fails; nothing is stored then.
     pub fn append_received(&mut self, run: &AcceptedRun) -> Result<StoredLine, StoreError> {
-        self.wait_for_disk(false)?;
-        let line = match self.line_ending_at(run)? {
+        let line = self.line_ending_at(run)?;
+        // What is told of a line goes by its number, which must not be another's
+        // after a power cut.
+        self.wait_for_disk(line.is_none())?;
+        let line = match line {
             Some(line) => line,
             None => self.parting_line(run)?,
         };
@@ -215,11 +232,21 @@ impl Store {
     /// The line that a run continues; of a feed that is not here yet, its first.
     fn line_ending_at(&self, run: &AcceptedRun) -> Result<Option<StoredLine>, StoreError> {
         let (feed, start) = (*run.feed(), run.start());
-        let rows = self.rows_of(&feed)?;
-        if rows.is_empty() && start == FeedPosition::START {
-            return Ok(Some(StoredLine { id: feed.into(), parent: None, base_seq: 0, end: start }));
+        if start == FeedPosition::START {
+            let is_new = self.row_of(&feed.into())?.is_none();
+            let line = StoredLine { id: feed.into(), parent: None, base_seq: 0, end: start };
+            return Ok(is_new.then_some(line));
         }
-        Ok(rows.iter().find(|row| row.end == start).map(|row| row.stored(feed)))
+        Ok(self.line_ending_with(&feed, &start)?.map(|row| row.stored(feed)))
+    }
+
+    /// Whether a run starts where no line of its feed ends, and so parts from
+    /// what is stored.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn parts(&self, run: &AcceptedRun) -> Result<bool, StoreError> {
+        Ok(self.line_ending_at(run)?.is_none())
     }
 
     /// A new line for a run that starts within others.
@@ -313,21 +340,11 @@ impl ChangeStore for Store {
     }
 
     fn position(&self, line: impl Into<LineId>) -> Result<FeedPosition, StoreError> {
-        let line = line.into();
-        let rows = self.rows_of(&line.feed)?;
-        let row = rows.into_iter().find(|row| row.number == line.number);
-        Ok(row.map_or(FeedPosition::START, |row| row.end))
+        Ok(self.row_of(&line.into())?.map_or(FeedPosition::START, |row| row.end))
     }
 
     fn line_through(&self, feed: &FeedId, at: &FeedPosition) -> Result<Option<LineId>, StoreError> {
-        for row in self.rows_of(feed)? {
-            let line = LineId { feed: *feed, number: row.number };
-            let is_on = row.end == *at || self.hash_at(line, at.seq)? == Some(at.hash);
-            if is_on {
-                return Ok(Some(line));
-            }
-        }
-        Ok(None)
+        Ok(self.line_holding(feed, at)?.map(|number| LineId { feed: *feed, number }))
     }
 
     fn hash_at(&self, line: impl Into<LineId>, seq: u64) -> Result<Option<ChangeHash>, StoreError> {

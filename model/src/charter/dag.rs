@@ -21,9 +21,6 @@ pub const ORPHANS_MAX: usize = 65_536;
 /// Most of them by one device: whoever cites what does not exist holds up
 /// nobody but themselves.
 pub const ORPHANS_PER_DEVICE_MAX: usize = 8_192;
-/// Most lines one device's charter feeds may part into; further ones never
-/// become ready. A proof needs two.
-pub const LANES_PER_DEVICE_MAX: usize = 1_024;
 
 /// No change: before the first of a feed.
 pub(crate) const NONE: ChangeHash = ChangeHash::from_bytes([0; 32]);
@@ -140,8 +137,7 @@ impl Dag {
             .copied()
     }
 
-    /// Gives a ready act its place; `None` where its device has forked too
-    /// often.
+    /// Gives a ready act its place; `None` only beyond what numbers can count.
     fn place(&mut self, act: Act) -> Option<ActIx> {
         let number = ActIx::try_from(self.nodes.len()).ok()?;
         let parents: BTreeSet<ActIx> = std::iter::once(&act.previous)
@@ -178,11 +174,7 @@ impl Dag {
             }
         }
         let lane = u32::try_from(self.lanes.len()).ok()?;
-        let of_device = self.lanes_of.entry(act.device).or_default();
-        if of_device.len() >= LANES_PER_DEVICE_MAX {
-            return None;
-        }
-        of_device.push(lane);
+        self.lanes_of.entry(act.device).or_default().push(lane);
         self.lanes.push(Lane { acts: Vec::new(), parent: previous });
         Some(lane)
     }
@@ -295,11 +287,18 @@ impl Dag {
         (ORPHANS_MAX - self.orphans.len()).min(ORPHANS_PER_DEVICE_MAX - of_device)
     }
 
-    /// Whether an act of another device than `author` waits, and cites one of
-    /// these.
-    pub(crate) fn are_cited(&self, acts: &BTreeSet<ChangeHash>, author: &DeviceId) -> bool {
-        let others = self.orphans.values().filter(|orphan| orphan.device != *author);
-        others.flat_map(|orphan| orphan.heads.iter()).any(|head| acts.contains(head))
+    /// What waiting acts of devices that `is_other` accepts cite.
+    pub(crate) fn awaited<'a>(
+        &'a self,
+        is_other: impl Fn(&DeviceId) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a ChangeHash> {
+        let others = self.orphans.values().filter(move |orphan| is_other(&orphan.device));
+        others.flat_map(|orphan| orphan.heads.iter())
+    }
+
+    /// How many lines a device's acts form.
+    pub(crate) fn lines_of(&self, device: &DeviceId) -> usize {
+        self.lanes_of.get(device).map_or(0, Vec::len)
     }
 
     /// Whether the act waits for its past.

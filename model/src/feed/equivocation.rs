@@ -7,7 +7,7 @@
 
 use minicbor::{Decode, Encode};
 
-use super::{Change, FeedId, FeedPosition, chunk, segment_end};
+use super::{Change, FeedId, FeedPosition, SEGMENT_CHANGES_MAX, chunk, segment_end};
 use crate::signature::{self, Signature};
 
 /// Most changes one branch may take to reach a signature. Honest authors sign
@@ -32,7 +32,7 @@ pub struct Branch {
 
 impl Branch {
     fn is_bounded(&self) -> bool {
-        self.at.seq > 0 && self.is_short()
+        (1..=SEGMENT_CHANGES_MAX).contains(&self.at.seq) && self.is_short()
     }
 
     fn is_short(&self) -> bool {

@@ -73,7 +73,7 @@ impl Default for FeedContext {
 
 impl FeedContext {
     /// Passes over the change after the last one, whose hash is `hash`: what
-    /// follows inherits from it all the same.
+    /// follows inherits from it all the same. For where a line parts.
     pub fn pass_over(&mut self, feed: &FeedId, change: &Change, hash: ChangeHash) {
         self.at = FeedPosition { seq: self.at.seq + 1, hash };
         if let Ok(envelope) = Envelope::decode(&change.payload) {

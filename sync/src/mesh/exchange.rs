@@ -9,7 +9,7 @@ use std::time::Duration;
 use iroh::endpoint::{RecvStream, SendStream};
 use tokio::sync::mpsc;
 
-use exo_model::feed::FeedId;
+use exo_model::feed::{FeedId, Rejection};
 use exo_model::id::DeviceId;
 
 use super::Inner;
@@ -181,11 +181,6 @@ async fn ingest(
     put_off: &mut BTreeSet<FeedId>,
 ) -> Result<(), ExchangeError> {
     let feed = run.run.feed;
-    // The rest of a feed that was put off has no place either, and that is no
-    // fault of the peer's.
-    if put_off.contains(&feed) {
-        return Ok(());
-    }
     match inner.replica.ingest_line(run).await {
         Ok(Ingested::Stored(count)) => outcome.stored += count,
         Ok(Ingested::Known) => {}
@@ -193,6 +188,9 @@ async fn ingest(
             outcome.deferred += 1;
             put_off.insert(feed);
         }
+        // The rest of a line that was put off has no place either, and that is no
+        // fault of the peer's.
+        Err(ReplicaError::Rejected(Rejection::OutOfPlace { .. })) if put_off.contains(&feed) => {}
         Err(error @ (ReplicaError::Rejected(_) | ReplicaError::OtherCommunity)) => {
             inner.note_refusal(peer, format!("change of feed {feed} refused: {error}"));
         }

@@ -21,12 +21,21 @@ use crate::session::RUN_BYTES_MAX;
 const FOUNDINGS_MAX: usize = 16;
 /// Most feeds one device may have here, over all streams, segments and lines.
 const FEEDS_PER_DEVICE_MAX: usize = 16_384;
-/// Most lines that one feed may part into.
-const LINES_PER_FEED_MAX: usize = 1_024;
-/// Lines that prove a fork.
-const LINES_FOR_A_PROOF: usize = 2;
+/// Most lines that one feed may part into; in the charter all of one device's.
+/// Those that other people wrote under are taken beyond.
+const LINES_MAX: usize = 1_024;
 /// Payload beyond which a run may be the beginning of a longer line, bytes.
 const LONG_RUN_BYTES: usize = RUN_BYTES_MAX / 2;
+
+/// What is stored of the segment before one that begins.
+enum Before {
+    /// It ends where the new one says, or there is none.
+    Ends,
+    /// It goes on beyond.
+    GoesOn,
+    /// It is not here so far.
+    NotHere,
+}
 
 impl Worker {
     /// Takes a run that follows the change `after`, or the first line of its
@@ -42,35 +51,67 @@ impl Worker {
         let accepted = gate::admit(run, &start)?;
         let known = self.furthest_stored(&accepted)?;
         let Some(new) = accepted.beyond(&known, None)? else { return Ok(Ingested::Known) };
-        let lines = self.store.lines_of(new.feed())?;
-        let parts = !lines.is_empty() && lines.iter().all(|line| line.end != known);
-        if parts && !self.may_part(&new, lines.len()) {
+        let parts = self.store.parts(&new)?;
+        let (parts, is_next) = match self.segment_before(&new)? {
+            Before::Ends => (parts, true),
+            Before::GoesOn => (true, true),
+            Before::NotHere => (parts, false),
+        };
+        if parts && !self.may_part(&new)? {
             return Err(Rejection::Fork { seq: new.first_seq() }.into());
         }
-        if !self.may_wait(&new) || !self.is_within_quota(&new) {
+        if !is_next || !self.may_wait(&new) || !self.is_within_quota(&new) {
             return Ok(Ingested::Deferred);
         }
         let count = new.changes().len();
         self.keep(&new)?;
-        self.prove_contradictions(&new)?;
+        self.prove_contradictions(&new, parts)?;
         Ok(Ingested::Stored(count))
+    }
+
+    /// Where the charter's segment before the run's ends: what a first change
+    /// says of it. Runs of other streams and places follow nothing else.
+    fn segment_before(&self, run: &AcceptedRun) -> Result<Before, ReplicaError> {
+        let feed = run.feed();
+        if feed.stream != Stream::Charter || run.first_seq() != 1 || feed.segment == 0 {
+            return Ok(Before::Ends);
+        }
+        let first = run.changes().first().and_then(|change| Envelope::decode(&change.payload).ok());
+        let Some(end) = first.and_then(|envelope| envelope.previous) else { return Ok(Before::NotHere) };
+        let before = feed.with_segment(feed.segment - 1);
+        let Some(line) = self.store.line_through(&before, &end.end)? else { return Ok(Before::NotHere) };
+        let goes_on = self.store.position(line)? != end.end;
+        Ok(if goes_on { Before::GoesOn } else { Before::Ends })
     }
 
     /// Whether a run that parts from what is stored becomes a line of its own.
     ///
-    /// Two lines are enough for a proof; what else the author signs for that
-    /// place is nobody's loss, unless someone wrote under it before they knew
-    /// of the proof. So a further line of the charter is taken where others
-    /// cite it, or where it is so long that this does not show yet: that costs
-    /// its author their quota.
-    fn may_part(&self, run: &AcceptedRun, lines: usize) -> bool {
+    /// Two lines are enough for a proof; what else the author signs is nobody's
+    /// loss, unless someone wrote under it before they knew of the proof. So a
+    /// further line of the charter is taken where another person's act waits
+    /// for it, at once; and as long as there is room where one waits for
+    /// something that is not here, because the first run of a line does not
+    /// show all of it, or where it is long: that costs its author their quota.
+    fn may_part(&self, run: &AcceptedRun) -> Result<bool, ReplicaError> {
         let feed = run.feed();
-        if lines >= LINES_PER_FEED_MAX || feed.stream != Stream::Charter || lines < LINES_FOR_A_PROOF {
-            return lines < LINES_PER_FEED_MAX;
+        if self.community.feeds_of(&feed.device) >= FEEDS_PER_DEVICE_MAX {
+            return Ok(false);
         }
-        let bytes: usize = run.changes().iter().map(|change| change.payload.len()).sum();
+        if feed.stream != Stream::Charter {
+            return Ok(self.store.lines_of(feed)?.len() < LINES_MAX);
+        }
+        let charter = self.community.charter();
+        let stored = self.store.lines(feed.community)?;
+        let further = stored.iter().filter(|line| {
+            let of = &line.id.feed;
+            of.device == feed.device && of.stream == Stream::Charter && line.id.number > 0
+        });
+        let parted = further.count().max(charter.lines_of(&feed.device).saturating_sub(1));
         let acts = run.hashes().iter().copied().collect();
-        bytes > LONG_RUN_BYTES || self.community.charter().are_cited(&acts, &feed.device)
+        let (others_wait, for_this) = charter.are_awaited(&acts, &feed.device);
+        let bytes: usize = run.changes().iter().map(|change| change.payload.len()).sum();
+        let is_unclear = others_wait || bytes > LONG_RUN_BYTES;
+        Ok(parted == 0 || for_this || (is_unclear && parted < LINES_MAX))
     }
 
     /// Whether the run's author and stream are known, and what it needs is.
@@ -171,9 +212,13 @@ impl Worker {
 pub(super) fn waiting(community: &Community, run: &AcceptedRun) -> usize {
     let charter = community.charter();
     let is_placed = |id: &ChangeHash| matches!(charter.standing(id), Some(Standing::Judged(_)));
-    let start = run.start();
+    let first = run.changes().first().and_then(|change| Envelope::decode(&change.payload).ok());
+    let before = match (run.start(), first.and_then(|envelope| envelope.previous)) {
+        (FeedPosition::START, end) => end.map(|end| end.end.hash),
+        (start, _) => Some(start.hash),
+    };
     let mut placed = 0;
-    if start.seq == 0 || is_placed(&start.hash) {
+    if before.is_none_or(|before| is_placed(&before)) {
         let ready = |(index, change): &(usize, &Change)| {
             let heads = Envelope::decode(&change.payload).ok().and_then(|envelope| envelope.heads);
             let earlier = run.hashes().get(..*index).unwrap_or_default();

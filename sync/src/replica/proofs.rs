@@ -4,27 +4,42 @@
 //! keys are tended: a crash between storing a line and proving it loses
 //! nothing. Where a proof does not fit one event, the lines stand unproven.
 
+use std::collections::BTreeMap;
+
 use exo_model::decide::Intent;
 use exo_model::envelope::{Envelope, SegmentEnd};
 use exo_model::event::CharterEvent;
 use exo_model::feed::equivocation::{Branch, EquivocationProof};
 use exo_model::feed::gate::AcceptedRun;
-use exo_model::feed::{FeedId, FeedPosition, Run};
-use exo_model::id::ChangeHash;
+use exo_model::feed::{FeedId, FeedPosition, LineId, Run, Stream};
+use exo_model::id::{ChangeHash, DeviceId};
 use exo_model::port::{ChangeStore as _, StoredLine};
 
 use super::ReplicaError;
 use super::worker::Worker;
 
-/// Lines looked at in one go of tending; the rest waits for the next.
+/// Lines looked at in one go; the rest waits for the next.
 const PROOFS_AT_ONCE: usize = 32;
+/// Proofs against one device beyond which no further ones are posted: whoever
+/// lied that often is suspended, and each proof is a part of an honest quota.
+const PROOFS_PER_DEVICE_MAX: usize = 8;
 
 impl Worker {
-    /// Shows everyone what a run that was just stored contradicts.
-    pub(super) fn prove_contradictions(&mut self, run: &AcceptedRun) -> Result<(), ReplicaError> {
+    /// Shows everyone what a run that was just stored contradicts, where nothing
+    /// of its author in this stream is proven yet. Further proofs wait until
+    /// keys are tended, so that whoever signs many lines does not make everyone
+    /// write as many proofs.
+    pub(super) fn prove_contradictions(
+        &mut self,
+        run: &AcceptedRun,
+        parts: bool,
+    ) -> Result<(), ReplicaError> {
         let feed = *run.feed();
-        for line in self.store.lines_of(&feed)? {
-            self.prove_parting(&line)?;
+        if self.proven_place(&feed).is_some() {
+            return Ok(());
+        }
+        if let Some(line) = self.store.lines_of(&feed)?.last().filter(|_| parts) {
+            self.prove_parting(line)?;
         }
         self.prove_overrun(&feed)?;
         match feed.segment.checked_sub(1) {
@@ -33,14 +48,24 @@ impl Worker {
         }
     }
 
-    /// Proves what is stored and not proven yet.
+    /// Proves what is stored and not proven yet: of each device's stream the
+    /// lowest place, and so many of them.
     pub(super) fn prove_partings(&mut self) -> Result<(), ReplicaError> {
         let lines = self.store.lines(self.community.id())?;
-        let parting = lines.iter().filter(|line| line.id.number > 0);
-        let unproven: Vec<_> =
-            parting.filter(|line| !self.is_proven(&line.id.feed, line.base_seq + 1)).copied().collect();
-        for line in unproven.iter().take(PROOFS_AT_ONCE) {
-            self.prove_parting(line)?;
+        let mut lowest: BTreeMap<FeedId, StoredLine> = BTreeMap::new();
+        for line in lines.iter().filter(|line| line.id.number > 0) {
+            let place = |line: &StoredLine| (line.id.feed.segment, line.base_seq);
+            let of_stream = lowest.entry(line.id.feed.with_segment(0)).or_insert(*line);
+            if place(line) < place(of_stream) {
+                *of_stream = *line;
+            }
+        }
+        let unproven = lowest.values().filter(|line| !self.is_proven(&line.id.feed, line.base_seq + 1));
+        let unproven: Vec<_> = unproven.copied().take(PROOFS_AT_ONCE).collect();
+        for line in unproven {
+            if self.proofs_against(&line.id.feed.device) < PROOFS_PER_DEVICE_MAX {
+                self.prove_parting(&line)?;
+            }
         }
         Ok(())
     }
@@ -51,7 +76,7 @@ impl Worker {
         if line.id.number == 0 || self.is_proven(&feed, seq) {
             return Ok(());
         }
-        let other = exo_model::feed::LineId { feed, number: line.parent.unwrap_or(0) };
+        let other = LineId { feed, number: line.parent.unwrap_or(0) };
         let (Some(one), Some(other)) = (self.branch(line.id, seq)?, self.branch(other, seq)?) else {
             return Ok(());
         };
@@ -91,39 +116,70 @@ impl Worker {
     }
 
     /// A stored line from a place to the next signed one.
-    fn branch(&self, line: exo_model::feed::LineId, seq: u64) -> Result<Option<Branch>, ReplicaError> {
+    fn branch(&self, line: LineId, seq: u64) -> Result<Option<Branch>, ReplicaError> {
         let hash: Option<ChangeHash> = self.store.hash_at(line, seq)?;
         let (Some(hash), Some(run)) = (hash, self.store.read_run(line, seq - 1, 1)?) else { return Ok(None) };
         let then = run.changes.into_iter().skip(1).collect();
         Ok(Some(Branch { at: FeedPosition { seq, hash }, then, signature: run.signature }))
     }
 
-    /// Whether the charter says already that this feed parts there or before.
+    /// Whether the charter says already that this device's stream parts there or
+    /// before.
     fn is_proven(&self, feed: &FeedId, seq: u64) -> bool {
-        self.community.charter().equivocations().any(|(_, event)| {
-            let CharterEvent::EquivocationProven { proof, .. } = event else { return false };
-            let parts_at = match proof {
+        self.proven_place(feed).is_some_and(|place| place <= (feed.segment, seq))
+    }
+
+    /// The lowest place at which a device's stream is proven to part: segment
+    /// and sequence number. In streams of words any will do.
+    fn proven_place(&self, feed: &FeedId) -> Option<(u32, u64)> {
+        let proofs = self.proofs().filter(|proof| proof.feed().with_segment(0) == feed.with_segment(0));
+        let places = proofs.map(|proof| {
+            let seq = match proof {
                 EquivocationProof::Fork { left, .. } => left.at.seq,
                 EquivocationProof::Overrun { beyond, .. } => {
-                    proof.overrun_end().map_or(beyond.at.seq, |end| end + 1)
+                    proof.overrun_end().map_or(beyond.at.seq, |end| end.saturating_add(1))
                 }
             };
-            proof.feed() == feed && parts_at <= seq
+            match feed.stream {
+                Stream::Charter | Stream::Ledger => (proof.feed().segment, seq),
+                _ => (0, 0),
+            }
+        });
+        places.min()
+    }
+
+    fn proofs_against(&self, device: &DeviceId) -> usize {
+        self.proofs().filter(|proof| proof.feed().device == *device).count()
+    }
+
+    fn proofs(&self) -> impl Iterator<Item = &EquivocationProof> {
+        self.community.charter().equivocations().filter_map(|(_, event)| match event {
+            CharterEvent::EquivocationProven { proof, .. } => Some(proof),
+            _ => None,
         })
     }
 
     /// Posts a proof. Whoever may not leaves it to others.
     fn prove(&mut self, feed: &FeedId, proof: Result<EquivocationProof, String>) -> Result<(), ReplicaError> {
         match proof {
-            Ok(proof) => match self.record(Intent::ProveEquivocation(Box::new(proof))) {
-                Ok(_) | Err(ReplicaError::Refused(_) | ReplicaError::Compose(_)) => Ok(()),
-                Err(error) => Err(error),
-            },
+            Ok(proof) => tolerated(self.record(Intent::ProveEquivocation(Box::new(proof)))),
             Err(reason) => {
                 tracing::warn!(%feed, %reason, "two lines that cannot be proven in one event");
-                Ok(())
+                // Others take a further line of the charter once it is cited.
+                match feed.stream {
+                    Stream::Charter => tolerated(self.join_heads(1)),
+                    _ => Ok(()),
+                }
             }
         }
+    }
+}
+
+/// Whoever may not write leaves it to others.
+fn tolerated<T>(result: Result<T, ReplicaError>) -> Result<(), ReplicaError> {
+    match result {
+        Ok(_) | Err(ReplicaError::Refused(_) | ReplicaError::Compose(_)) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use exo_model::community::Inserted;
 use exo_model::feed::gate::{self, AcceptedRun};
+use exo_model::feed::opening::FeedContext;
 use exo_model::feed::{FeedId, FeedPosition, LineId, Stream, VerifiedEvent};
 use exo_model::port::{ChangeStore as _, StoredLine};
 
@@ -30,22 +31,10 @@ impl ReadBack {
 
 /// A stored line that is read back run by run.
 struct Reading {
-    line: StoredLine,
-    /// What it shares with the line it parts from, until its own comes.
-    shared: Vec<AcceptedRun>,
-    begun: bool,
+    line: LineId,
+    /// What it inherits from the line it parts from, until its first run comes.
+    from: Option<FeedContext>,
     rest: VecDeque<AcceptedRun>,
-}
-
-impl Reading {
-    fn new(line: StoredLine, start: FeedPosition, runs: Vec<AcceptedRun>) -> Self {
-        let mut rest = VecDeque::from(runs);
-        let mut shared = Vec::new();
-        while let Some(run) = rest.pop_front_if(|run| run.end().seq <= line.base_seq) {
-            shared.push(run);
-        }
-        Self { line, shared, begun: start.seq > 0, rest }
-    }
 }
 
 impl Worker {
@@ -63,11 +52,13 @@ impl Worker {
         let mut back = ReadBack::default();
         let mut charter = Vec::new();
         for line in self.store.lines(self.community.id())? {
-            let start = remembered.get(&line.id.feed).copied().unwrap_or(FeedPosition::START);
+            let known = remembered.get(&line.id.feed);
+            let from = if known.is_some() { None } else { Some(self.context_before(&line)?) };
+            let start = known.copied().or(from.as_ref().map(|from| from.at)).unwrap_or(FeedPosition::START);
             let runs = self.read_from(line.id, start)?;
             let hashes: Vec<_> = runs.iter().flat_map(|run| run.hashes()).copied().collect();
             self.store.check(line.id, start.seq, &hashes)?;
-            let mut reading = Reading::new(line, start, runs);
+            let mut reading = Reading { line: line.id, from, rest: runs.into() };
             if line.id.feed.stream == Stream::Charter {
                 charter.push(reading);
                 continue;
@@ -109,25 +100,42 @@ impl Worker {
     /// Reads the next run of a line; returns whether there was one.
     fn read_next(&mut self, reading: &mut Reading, back: &mut ReadBack) -> bool {
         let Some(run) = reading.rest.pop_front() else { return false };
-        let StoredLine { id, base_seq, .. } = reading.line;
-        let inserted = if reading.begun {
-            self.community.insert_on(id, &run)
-        } else {
-            reading.begun = true;
-            let mut runs = std::mem::take(&mut reading.shared);
-            runs.push(run);
-            self.community.reopen_line(id, base_seq, &runs)
+        let inserted = match reading.from.take() {
+            Some(from) => self.community.reopen_line(reading.line, from, &[run]),
+            None => self.community.insert_on(reading.line, &run),
         };
         back.take(inserted);
         true
     }
 
-    /// All runs of a stored line from its feed's first change on, through the
-    /// gate.
-    pub(super) fn read_whole(&self, line: LineId) -> Result<Vec<AcceptedRun>, ReplicaError> {
-        self.read_from(line, FeedPosition::START)
+    /// Reads a stored line, for the first time or again.
+    pub(super) fn open_line(&mut self, line: &StoredLine) -> Result<Inserted, ReplicaError> {
+        let from = self.context_before(line)?;
+        let runs = self.read_from(line.id, from.at)?;
+        Ok(self.community.reopen_line(line.id, from, &runs))
     }
 
+    /// What a line inherits from the one it parts from.
+    fn context_before(&self, line: &StoredLine) -> Result<FeedContext, ReplicaError> {
+        let mut context = FeedContext::default();
+        if line.base_seq == 0 {
+            return Ok(context);
+        }
+        let missing = StoreError::Damaged("changes are missing");
+        let hash = self.store.hash_at(line.id, line.base_seq)?.ok_or(missing)?;
+        while context.at.seq < line.base_seq {
+            let changes = self.store.changes(line.id, context.at.seq, line.base_seq, RUN_BYTES_MAX)?;
+            if changes.is_empty() {
+                return Err(StoreError::Damaged("changes are missing").into());
+            }
+            for change in &changes {
+                context.pass_over(&line.id.feed, change, hash);
+            }
+        }
+        Ok(context)
+    }
+
+    /// The runs of a stored line after a change of it, through the gate.
     fn read_from(&self, line: LineId, start: FeedPosition) -> Result<Vec<AcceptedRun>, ReplicaError> {
         let end = self.store.position(line)?;
         let mut at = start;
@@ -155,8 +163,7 @@ impl Worker {
         while let Some(feed) = open.pop_first() {
             let mut events = Vec::new();
             for line in self.store.lines_of(&feed)? {
-                let runs = self.read_whole(line.id)?;
-                let inserted = self.community.reopen_line(line.id, line.base_seq, &runs);
+                let inserted = self.open_line(&line)?;
                 open.extend(inserted.reopen);
                 events.extend(inserted.events);
             }

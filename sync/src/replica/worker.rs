@@ -26,6 +26,8 @@ use crate::store::{Store, StoreError};
 
 /// Events handed to the observer at once while a store is read back.
 const CATCH_UP_BATCH: usize = 256;
+/// Feeds by which one comparison begins after another.
+const COMPARE_STEP: usize = 61;
 /// Most events that count written before an intent is decided again; each
 /// names up to [`COUNTED_MAX`](exo_model::event::ledger::COUNTED_MAX) others.
 const COUNTS_AT_ONCE: usize = 64;
@@ -38,6 +40,8 @@ pub(super) struct Worker {
     signer: Arc<dyn Signer>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) memory: Memory,
+    /// Where the next comparison begins.
+    compared: usize,
     observer: Box<dyn FnMut(Update) + Send>,
     snapshot: watch::Sender<Snapshot>,
 }
@@ -60,6 +64,7 @@ impl Worker {
             signer: config.signer,
             entropy: config.entropy,
             memory,
+            compared: 0,
             observer,
             snapshot,
         };
@@ -147,7 +152,7 @@ impl Worker {
     /// to write under.
     pub(super) fn write(&mut self, stream: Stream, event: &Event) -> Result<ChangeHash, ReplicaError> {
         if stream != Stream::Charter {
-            self.join_heads()?;
+            self.join_heads(HEADS_MAX)?;
         }
         if let Some(audience) = stream.audience()
             && self.community.writing_key(&audience).is_none()
@@ -171,11 +176,11 @@ impl Worker {
         Ok(hash)
     }
 
-    /// Writes governance acts that change nothing until the heads of the charter
-    /// fit one event again: each joins as many as it can cite.
-    fn join_heads(&mut self) -> Result<(), ReplicaError> {
+    /// Writes governance acts that change nothing until the charter has no more
+    /// heads than this: each joins as many as it can cite.
+    pub(super) fn join_heads(&mut self, upto: usize) -> Result<(), ReplicaError> {
         let mut open = self.community.heads().len();
-        while open > HEADS_MAX {
+        while open > upto {
             let charter = &self.community.state().charter;
             let me = charter.person_of(&self.community.device());
             let me = me.and_then(|person| charter.members.get(&person)).ok_or(ComposeError::Heads)?;
@@ -196,12 +201,7 @@ impl Worker {
     pub(super) fn keep(&mut self, run: &AcceptedRun) -> Result<(), ReplicaError> {
         let line = self.store.append_received(run)?;
         let parts = line.id.number > 0 && run.start().seq == line.base_seq;
-        let inserted = if parts {
-            let runs = self.read_whole(line.id)?;
-            self.community.reopen_line(line.id, line.base_seq, &runs)
-        } else {
-            self.community.insert_on(line.id, run)
-        };
+        let inserted = if parts { self.open_line(&line)? } else { self.community.insert_on(line.id, run) };
         self.told(inserted)
     }
 
@@ -249,9 +249,10 @@ impl Worker {
         Ok(lines.iter().map(|line| (line.id.feed, line.end)).collect())
     }
 
-    fn compare(&self, known: &Known) -> Result<Comparison, ReplicaError> {
+    fn compare(&mut self, known: &Known) -> Result<Comparison, ReplicaError> {
         let lines = self.store.lines(self.community.id())?;
-        Ok(session::compare(&self.store, &lines, known)?)
+        self.compared = self.compared.wrapping_add(COMPARE_STEP);
+        Ok(session::compare(&self.store, &lines, known, self.compared)?)
     }
 
     fn read_line(

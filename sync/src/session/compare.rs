@@ -7,15 +7,20 @@
 
 use std::collections::BTreeMap;
 
-use exo_model::feed::{FeedId, FeedPosition, LineId};
-use exo_model::id::ChangeHash;
+use exo_model::feed::{FeedId, FeedPosition, LineId, Stream};
+use exo_model::id::{ChangeHash, DeviceId};
 use exo_model::port::StoredLine;
 
 use super::{FeedHead, MARKS_MAX, WANTS_MAX};
 
-/// Positions of one feed that are looked up at most; the rest of what a peer
-/// claims waits for another exchange.
-const LOOKUPS_PER_FEED: usize = 64;
+/// Positions of one feed that are looked up at most, and of all feeds; the rest
+/// of what a peer claims waits for another exchange.
+const LOOKUPS_PER_FEED: usize = 16;
+const LOOKUPS: usize = 512;
+/// Lines of one feed, and of one device's feeds, that are asked for at once:
+/// whoever signs many keeps nobody from asking for others'.
+const WANTS_PER_FEED: usize = 4;
+const WANTS_PER_DEVICE: usize = 8;
 
 /// Looks up what is stored.
 pub trait LineIndex {
@@ -79,9 +84,17 @@ pub struct Comparison {
 /// said: the peer looks whether it goes on from here, and sends it. Any other
 /// line of theirs that is not here parts from those that are.
 ///
+/// Feeds are looked at from another one on each time, as `turn` says, so that
+/// what bounds leave out comes up later.
+///
 /// # Errors
 /// When the index fails.
-pub fn compare<I: LineIndex>(index: &I, own: &[StoredLine], known: &Known) -> Result<Comparison, I::Error> {
+pub fn compare<I: LineIndex>(
+    index: &I,
+    own: &[StoredLine],
+    known: &Known,
+    turn: usize,
+) -> Result<Comparison, I::Error> {
     let (Known::All(positions) | Known::Some(positions)) = known;
     let mut theirs: BTreeMap<FeedId, Vec<FeedPosition>> = BTreeMap::new();
     for (feed, at) in positions {
@@ -91,15 +104,30 @@ pub fn compare<I: LineIndex>(index: &I, own: &[StoredLine], known: &Known) -> Re
     for line in own {
         feeds.entry(line.id.feed).or_default().push(*line);
     }
+    // The charter first: what stands elsewhere waits for it.
+    let mut feeds: Vec<_> = feeds.into_iter().collect();
+    if !feeds.is_empty() {
+        let start = turn % feeds.len();
+        feeds.rotate_left(start);
+    }
+    feeds.sort_by_key(|(feed, _)| feed.stream != Stream::Charter);
     let mut found = Comparison::default();
+    let mut lookups = LOOKUPS;
     for (feed, lines) in feeds {
         let lines = Lines(lines);
         match theirs.get(&feed) {
-            Some(theirs) => lines.compare(index, theirs, &mut found)?,
+            Some(theirs) => lines.compare(index, theirs, &mut lookups, &mut found)?,
             None if matches!(known, Known::All(_)) => lines.send_all(&mut found),
             None => {}
         }
     }
+    let mut asked: BTreeMap<DeviceId, usize> = BTreeMap::new();
+    found.wants.retain(|want| {
+        let of_device = asked.entry(want.line.device).or_default();
+        *of_device += 1;
+        *of_device <= WANTS_PER_DEVICE
+    });
+    found.wants.truncate(WANTS_MAX);
     // Lines of a feed stay in their order: later ones part from earlier ones.
     found.send.sort_by_key(|sending| (sending.feed.stream, sending.feed.device, sending.feed.segment));
     Ok(found)
@@ -117,24 +145,29 @@ impl Lines {
         &self,
         index: &I,
         theirs: &[FeedPosition],
+        lookups: &mut usize,
         found: &mut Comparison,
     ) -> Result<(), I::Error> {
         let longest = self.0.iter().map(|line| line.end.seq).max().unwrap_or(0);
         let ends: BTreeMap<ChangeHash, &StoredLine> =
             self.0.iter().map(|line| (line.end.hash, line)).collect();
         let mut known = BTreeMap::new();
-        let mut lookups = 0;
+        let (mut looked_up, mut wants) = (0, 0);
         for at in theirs {
             if at.seq == 0 {
                 known.entry(0).or_insert(0);
             } else if let Some(line) = ends.get(&at.hash).filter(|line| line.end == *at) {
                 self.note(line.id.number, at.seq, &mut known);
-            } else if at.seq <= longest && lookups < LOOKUPS_PER_FEED {
-                lookups += 1;
+            } else if at.seq <= longest && looked_up < LOOKUPS_PER_FEED && *lookups > 0 {
+                looked_up += 1;
+                *lookups -= 1;
                 let feed = &self.0[0].id.feed;
                 match index.line_through(feed, at)? {
                     Some(number) => self.note(number, at.seq, &mut known),
-                    None if found.wants.len() < WANTS_MAX => found.wants.push(self.want(index, at)?),
+                    None if wants < WANTS_PER_FEED => {
+                        wants += 1;
+                        found.wants.push(self.want(index, at)?);
+                    }
                     None => {}
                 }
             }

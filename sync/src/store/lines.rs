@@ -5,7 +5,7 @@
 //! parts from its parent, and is read through that. Positions and hashes are
 //! shared along the common part, so nothing is stored twice.
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Row, ToSql, params};
 
 use exo_model::codec;
 use exo_model::feed::{Change, FeedId, FeedPosition, LineId};
@@ -91,19 +91,79 @@ impl Store {
         Ok(lines)
     }
 
+    /// The row of one line.
+    pub(super) fn row_of(&self, line: &LineId) -> Result<Option<LineRow>, StoreError> {
+        self.line_where(&line.feed, "line = ?5", line.number)
+    }
+
+    /// The line that ends with a change, if one does.
+    pub(super) fn line_ending_with(
+        &self,
+        feed: &FeedId,
+        end: &FeedPosition,
+    ) -> Result<Option<LineRow>, StoreError> {
+        let line = self.line_where(feed, "hash = ?5", end.hash.as_bytes())?;
+        Ok(line.filter(|line| line.end == *end))
+    }
+
+    /// The line whose own part holds a change: the first that goes through it.
+    pub(super) fn line_holding(&self, feed: &FeedId, at: &FeedPosition) -> Result<Option<u32>, StoreError> {
+        // A number that a peer made up is no number of ours.
+        let Ok(seq) = i64::try_from(at.seq) else { return Ok(None) };
+        let number = self
+            .db
+            .prepare_cached(
+                "SELECT f.line FROM feeds f JOIN changes c ON c.feed = f.id AND c.seq = ?5
+                 WHERE f.community = ?1 AND f.device = ?2 AND f.stream = ?3 AND f.segment = ?4
+                     AND c.hash = ?6",
+            )?
+            .query_row(
+                params![
+                    feed.community.as_bytes(),
+                    feed.device.as_bytes(),
+                    codec::encode(&feed.stream),
+                    feed.segment,
+                    seq,
+                    at.hash.as_bytes()
+                ],
+                |row| row.get(0),
+            )
+            .optional()?;
+        Ok(number)
+    }
+
+    fn line_where(
+        &self,
+        feed: &FeedId,
+        condition: &str,
+        value: impl ToSql,
+    ) -> Result<Option<LineRow>, StoreError> {
+        let sql = format!(
+            "SELECT id, line, parent, base, seq, hash FROM feeds
+             WHERE community = ?1 AND device = ?2 AND stream = ?3 AND segment = ?4 AND {condition}"
+        );
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let key = params![
+            feed.community.as_bytes(),
+            feed.device.as_bytes(),
+            codec::encode(&feed.stream),
+            feed.segment,
+            value
+        ];
+        let mut rows = statement.query(key)?;
+        rows.next()?.map(|row| line_row(row, 0)).transpose()
+    }
+
     /// The rows that a line is read through, from the feed's first change on;
     /// empty where there is no such line.
     pub(super) fn spans_of(&self, line: &LineId) -> Result<Vec<Span>, StoreError> {
-        let rows = self.rows_of(&line.feed)?;
-        let find = |number: u32| {
-            rows.binary_search_by_key(&number, |row| row.number).ok().and_then(|index| rows.get(index))
-        };
         let mut spans = Vec::new();
-        let Some(mut at) = find(line.number) else { return Ok(spans) };
+        let Some(mut at) = self.row_of(line)? else { return Ok(spans) };
         spans.push(Span { row: at.row, upto: at.end.seq });
         // Each parent came before.
         while let Some(parent) = at.parent {
-            let below = find(parent).filter(|below| below.number < at.number);
+            let below = self.row_of(&LineId { feed: line.feed, number: parent })?;
+            let below = below.filter(|below| below.number < at.number);
             let below = below.ok_or(StoreError::Damaged("a line parts from none"))?;
             spans.push(Span { row: below.row, upto: at.base_seq });
             at = below;
