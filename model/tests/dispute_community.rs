@@ -24,6 +24,7 @@ use exo_model::event::dispute::DisputeEvent;
 use exo_model::event::ledger::Account;
 use exo_model::ledger::{LockState, Standing};
 use exo_model::trust::TrustLevel;
+use exo_model::{ChangeHash, DeviceId};
 
 use village::{FOUNDER, LINE, MAX, PAYEE, PAYER, Village, finding, mib, voted};
 
@@ -186,28 +187,36 @@ fn an_appeal_goes_to_an_owner_where_there_are_no_five_others() {
     assert_eq!(village.balances(), [0, 0]);
 }
 
-/// Design of disputes, §4: a refund that was spent and then lost on appeal
-/// leaves the payer owing it, below the credit line if need be. Whoever was
-/// paid with it keeps what they got.
-#[test]
-fn a_refund_that_was_spent_and_then_lost_is_owed_by_the_payer_alone() {
+/// Four owners who could judge, and a payer who has no credit line and paid
+/// all they had; returns the lock. What they spend of a refund rests on it.
+fn with_a_payer_who_has_nothing_left() -> (Village, ChangeHash) {
     let mut village = Village::of([Role::Member, Role::Member, Role::Owner, Role::Owner, Role::Owner]);
-    let payer = village.homes[PAYER].device();
-    village.homes[FOUNDER].act(Intent::SetTrust(village.people[PAYER].id(), TrustLevel::Public));
-    let (to, amount) = (Account::Device(payer), mib(MAX));
-    village.homes[FOUNDER].act(Intent::Transfer { to, amount, note: String::new() });
+    let (person, payer) = (village.id(PAYER), village.homes[PAYER].device());
+    village.homes[FOUNDER].act(Intent::SetTrust(person, TrustLevel::Public));
+    give(&mut village, FOUNDER, payer, MAX);
     village.meet();
     village.homes[PAYER].act(Intent::Count);
     let lock = village.job(MAX);
-    assert_eq!(village.headrooms()[0], 0, "no credit line, and all is spent");
+    assert_eq!(village.headrooms()[0], 0);
+    (village, lock)
+}
 
+fn give(village: &mut Village, from: usize, to: DeviceId, amount: i64) -> ChangeHash {
+    let (to, amount) = (Account::Device(to), mib(amount));
+    village.homes[from].act(Intent::Transfer { to, amount, note: String::new() })
+}
+
+/// The payer gets 400 of 600 back, counts it, and gives it to the founder, who
+/// counts it too; then an appeal finds `found`. Returns the gift.
+fn spent_before_an_appeal(found: i64) -> (Village, ChangeHash) {
+    let (mut village, lock) = with_a_payer_who_has_nothing_left();
     let dispute = village.disputed(lock, MAX);
     let first = village.jurors(dispute, 0);
     village.votes(dispute, 0, &first, &[400, 400]);
     village.meet();
     village.homes[PAYER].act(Intent::Count);
-    let (to, amount) = (Account::Device(village.homes[FOUNDER].device()), mib(400));
-    let gift = village.homes[PAYER].act(Intent::Transfer { to, amount, note: String::new() });
+    let founder = village.homes[FOUNDER].device();
+    let gift = give(&mut village, PAYER, founder, 400);
     village.meet();
     village.homes[FOUNDER].act(Intent::Count);
     village.meet();
@@ -217,13 +226,58 @@ fn a_refund_that_was_spent_and_then_lost_is_owed_by_the_payer_alone() {
     village.act(PAYEE, DisputeEvent::Appealed { dispute });
     village.meet();
     let second = village.jurors(dispute, 1);
-    village.votes(dispute, 1, &second, &[0]);
+    village.votes(dispute, 1, &second, &[found]);
     village.meet_in_every_order(&[FOUNDER, PAYER, PAYEE, second[0]]);
-    let state = village.agreed();
-    assert_eq!(village.dispute(dispute).verdict().map(|verdict| verdict.refund), Some(mib(0)));
-    assert_eq!(state.ledger.standing(&gift), Some(Standing::Counted), "it was there when it was given");
+    village.agreed();
+    let verdict = village.dispute(dispute).verdict().expect("the owner decides");
+    assert_eq!((verdict.refund, verdict.round), (mib(found), 1));
+    (village, gift)
+}
+
+/// Design of disputes, §4: a refund that was spent and then lost on appeal
+/// leaves the payer owing it, below the credit line if need be. Whoever was
+/// paid with it keeps what they got.
+#[test]
+fn a_refund_that_was_spent_and_then_lost_is_owed_by_the_payer_alone() {
+    let (village, gift) = spent_before_an_appeal(0);
+    let standing = village.agreed().ledger.standing(&gift);
+    assert_eq!(standing, Some(Standing::Counted), "it was there when it was given");
     assert_eq!((village.balances(), village.balance(FOUNDER)), ([-400, MAX], -200));
     assert_eq!(village.headrooms(), [-400, LINE + MAX]);
+}
+
+#[test]
+fn an_appeal_that_finds_the_same_takes_back_nothing_that_was_spent() {
+    let (village, gift) = spent_before_an_appeal(400);
+    let standing = village.agreed().ledger.standing(&gift);
+    assert_eq!(standing, Some(Standing::Counted), "the refund stands");
+    assert_eq!((village.balances(), village.balance(FOUNDER)), ([0, 200], -200));
+}
+
+/// The payer hears of two votes and spends what they found. The third one,
+/// which finds the same, comes before one of them in the charter's order.
+#[test]
+fn a_third_vote_for_the_same_takes_back_nothing_that_was_spent() {
+    let (mut village, lock) = with_a_payer_who_has_nothing_left();
+    let dispute = village.disputed(lock, MAX);
+    let jurors = village.jurors(dispute, 0);
+    let votes = village.votes(dispute, 0, &jurors, &[400, 400, 400]);
+    let mut cast: Vec<_> = votes.into_iter().zip(jurors.iter().copied()).collect();
+    cast.sort_unstable();
+    village.tell(cast[0].1, PAYER);
+    village.tell(cast[2].1, PAYER);
+    let known = village.homes[PAYER].community.state().disputes.verdicts().next().expect("two agree");
+    assert_eq!((known.refund, known.decided_by), (mib(400), cast[2].0));
+    village.homes[PAYER].act(Intent::Count);
+    let founder = village.homes[FOUNDER].device();
+    let gift = give(&mut village, PAYER, founder, 400);
+
+    village.meet_in_every_order(&[PAYER, jurors[0], jurors[1], jurors[2]]);
+    let state = village.agreed();
+    let verdict = village.dispute(dispute).verdict().expect("all agree");
+    assert_eq!((verdict.refund, verdict.decided_by), (mib(400), cast[1].0));
+    assert_eq!(state.ledger.standing(&gift), Some(Standing::Counted), "the refund never was another");
+    assert_eq!((village.balances(), village.balance(FOUNDER)), ([0, 200], -200));
 }
 
 /// Two could judge, not three: a member, and an owner, who does.

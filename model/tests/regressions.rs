@@ -9,8 +9,9 @@ use exo_model::charter::{ActStanding, Role, Standing};
 use exo_model::codec::{DecodeError, decode, encode};
 use exo_model::decide::Intent;
 use exo_model::event::ledger::Account;
-use exo_model::feed::{FeedPosition, Run, Stream, gate};
-use exo_model::id::{ChannelId, InviteKey};
+use exo_model::feed::equivocation::{Branch, EquivocationProof, NoProof};
+use exo_model::feed::{Change, FeedPosition, Run, SEGMENT_CHANGES_MAX, Stream, gate};
+use exo_model::id::{ChangeHash, ChannelId, InviteKey};
 use exo_model::invite::{Contact, Ticket};
 use exo_model::signature::{SecretKey, Signature};
 use exo_model::trust::TrustLevel;
@@ -109,5 +110,26 @@ fn the_gate_counts_to_the_last_number() {
         let changes = vec![change(NOW, b"x")];
         let run = Run { feed: feed(Stream::Charter), first_seq: u64::MAX, changes, signature };
         assert!(gate::admit(run, &known).is_err());
+    }
+}
+
+/// A proof may name any number as its place; none makes the check overflow.
+#[test]
+fn a03_proofs_at_impossible_places_are_none() {
+    let feed = feed(Stream::Charter);
+    let branch = |seq, n: u8, changes: usize| Branch {
+        at: FeedPosition { seq, hash: ChangeHash::from_bytes([n; 32]) },
+        then: vec![Change { time_ms: 1, payload: vec![n] }; changes],
+        signature: Signature::from_bytes([n; 64]),
+    };
+    for seq in [0, SEGMENT_CHANGES_MAX + 1, u64::MAX - 1, u64::MAX] {
+        for changes in [0, 1, 64] {
+            let proof = EquivocationProof::Fork {
+                feed,
+                left: branch(seq, 1, changes),
+                right: branch(seq, 2, changes),
+            };
+            assert_eq!(proof.verify(), Err(NoProof::TooLong), "at {seq} with {changes}");
+        }
     }
 }

@@ -25,9 +25,9 @@ pub const WIRE_VERSION: u32 = 2;
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Bytes of payload a run is cut at, well under [`FRAME_BYTES_MAX`].
 pub const RUN_BYTES_MAX: usize = 512 * 1024;
-/// Most lines a peer may name in one exchange.
+/// Most lines a peer may name in one exchange; the next one names others.
 pub const HEADS_MAX: usize = 8_192;
-/// Most runs a peer may send in one exchange.
+/// Most runs a peer may send in one exchange; more come with the next.
 pub const RUNS_MAX: u32 = 65_536;
 /// Most lines a peer may ask for in one exchange; more come with the next.
 pub const WANTS_MAX: usize = 64;
@@ -60,6 +60,29 @@ impl FeedHead {
     /// The feed, in the session's community.
     pub const fn feed(&self, community: CommunityId) -> FeedId {
         FeedId { community, device: self.device, stream: self.stream, segment: self.segment }
+    }
+}
+
+/// Feeds from one to another in their order, around its end if need be: those
+/// of which a greeting names all lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Window {
+    /// The first feed.
+    #[n(0)]
+    pub first: FeedId,
+    /// The last one.
+    #[n(1)]
+    pub last: FeedId,
+}
+
+impl Window {
+    /// Whether a feed lies within.
+    pub fn contains(&self, feed: &FeedId) -> bool {
+        if self.first <= self.last {
+            (self.first..=self.last).contains(feed)
+        } else {
+            *feed >= self.first || *feed <= self.last
+        }
     }
 }
 
@@ -101,6 +124,9 @@ pub enum Frame {
         /// Where the sender's lines end; several of one feed where it parts.
         #[n(2)]
         heads: Vec<FeedHead>,
+        /// The feeds that these are all lines of; none for all feeds.
+        #[n(3)]
+        window: Option<Window>,
     },
     /// Changes the other side lacks.
     #[n(1)]
@@ -211,6 +237,8 @@ pub struct SyncSession {
     side: Side,
     community: CommunityId,
     own: Vec<(FeedId, FeedPosition)>,
+    /// Where the greeting begins, if it cannot name everything.
+    turn: usize,
     questions: VecDeque<Question>,
     to_send: VecDeque<Next>,
     /// Whether a read is under way.
@@ -225,20 +253,27 @@ pub struct SyncSession {
     sent_done: bool,
     received_done: bool,
     runs_received: u32,
+    runs_sent: u32,
     wants_received: usize,
 }
 
 impl SyncSession {
     /// An exchange about `community`, of which these lines are stored here.
+    /// Where they are too many for one greeting, it begins elsewhere each
+    /// `turn`.
     pub fn new(
         side: Side,
         community: CommunityId,
         own: impl IntoIterator<Item = (FeedId, FeedPosition)>,
+        turn: usize,
     ) -> Self {
+        let mut own: Vec<_> = own.into_iter().collect();
+        own.sort_by_key(|(feed, _)| *feed);
         Self {
             side,
             community,
-            own: own.into_iter().collect(),
+            own,
+            turn,
             questions: VecDeque::new(),
             to_send: VecDeque::new(),
             reads: false,
@@ -249,6 +284,7 @@ impl SyncSession {
             sent_done: false,
             received_done: false,
             runs_received: 0,
+            runs_sent: 0,
             wants_received: 0,
         }
     }
@@ -267,8 +303,8 @@ impl SyncSession {
         match input {
             Input::Opened if self.side == Side::Initiator => Ok(vec![Effect::Send(self.hello())]),
             Input::Opened => Ok(Vec::new()),
-            Input::Frame(Frame::Hello { version, community, heads }) => {
-                self.greet(version, community, &heads)
+            Input::Frame(Frame::Hello { version, community, heads, window }) => {
+                self.greet(version, community, &heads, window)
             }
             Input::Frame(_) if !self.greeted || !self.expects_frames() => Err(Violation::UnexpectedFrame),
             Input::Frame(Frame::Changes(run)) => self.receive(run),
@@ -287,8 +323,25 @@ impl SyncSession {
     }
 
     fn hello(&self) -> Frame {
-        let heads = self.own.iter().take(HEADS_MAX).map(|(feed, end)| FeedHead::new(feed, *end)).collect();
-        Frame::Hello { version: WIRE_VERSION, community: self.community, heads }
+        let (version, community) = (WIRE_VERSION, self.community);
+        let head = |(feed, end): &(FeedId, FeedPosition)| FeedHead::new(feed, *end);
+        if self.own.len() <= HEADS_MAX {
+            let heads = self.own.iter().map(head).collect();
+            return Frame::Hello { version, community, heads, window: None };
+        }
+        // Whole feeds only: from one on, as many as there is room for.
+        let feeds: Vec<_> = self.own.chunk_by(|one, other| one.0 == other.0).collect();
+        let mut window: Option<Window> = None;
+        let mut heads = Vec::new();
+        for lines in feeds.iter().cycle().skip(self.turn % feeds.len()).take(feeds.len()) {
+            if heads.len() + lines.len() > HEADS_MAX {
+                break;
+            }
+            let Some((feed, _)) = lines.first() else { continue };
+            window = Some(Window { first: window.map_or(*feed, |window| window.first), last: *feed });
+            heads.extend(lines.iter().map(head));
+        }
+        Frame::Hello { version, community, heads, window }
     }
 
     fn greet(
@@ -296,6 +349,7 @@ impl SyncSession {
         version: u32,
         community: CommunityId,
         heads: &[FeedHead],
+        window: Option<Window>,
     ) -> Result<Vec<Effect>, Violation> {
         if self.greeted {
             return Err(Violation::UnexpectedFrame);
@@ -310,12 +364,12 @@ impl SyncSession {
             return Err(Violation::TooMany("feeds"));
         }
         self.greeted = true;
-        let theirs = heads.iter().map(|head| (head.feed(community), head.end)).collect();
+        let ends = heads.iter().map(|head| (head.feed(community), head.end)).collect();
         let mut effects = Vec::new();
         if self.side == Side::Responder {
             effects.push(Effect::Send(self.hello()));
         }
-        effects.push(self.ask(Question::Greeting, Known::All(theirs)));
+        effects.push(self.ask(Question::Greeting, Known::All { ends, window }));
         Ok(effects)
     }
 
@@ -368,9 +422,14 @@ impl SyncSession {
 
     fn take_comparison(&mut self, comparison: Comparison) -> Vec<Effect> {
         let question = self.questions.pop_front();
+        // What is asked for comes before the rest, after what is being sent: the
+        // other side waits for it, and sends nothing meanwhile.
+        let asked = matches!(question, Some(Question::Want(_)));
+        let mut at = if asked { usize::from(self.reads) } else { self.to_send.len() };
         for sending in comparison.send {
             if self.queued.insert((sending.feed, sending.tip.hash)) {
-                self.to_send.push_back(Next::Line(sending));
+                self.to_send.insert(at, Next::Line(sending));
+                at += 1;
             }
         }
         let mut effects = Vec::new();
@@ -383,7 +442,12 @@ impl SyncSession {
                     effects.push(Effect::Send(Frame::Want { line, marks }));
                 }
             }
-            Some(Question::Want(line)) => self.to_send.push_back(Next::Answered(line)),
+            Some(Question::Want(line)) => {
+                // Its line may be on its way already, for another reason.
+                let is_last = |next: &Next| matches!(next, Next::Line(sending) if sending.tip == line.end);
+                let at = self.to_send.iter().position(is_last).map_or(at, |line| at.max(line + 1));
+                self.to_send.insert(at, Next::Answered(line));
+            }
             Some(Question::Base) | None => {}
         }
         effects.extend(self.proceed());
@@ -396,6 +460,7 @@ impl SyncSession {
         while !self.reads {
             match self.to_send.pop_front() {
                 Some(Next::Answered(line)) => effects.push(Effect::Send(Frame::Answered(line))),
+                Some(Next::Line(_)) if self.runs_sent == RUNS_MAX => {}
                 Some(Next::Line(sending)) => {
                     self.reads = true;
                     let Sending { feed, tip, after_seq } = sending;
@@ -423,6 +488,7 @@ impl SyncSession {
                 if sending.after_seq >= sending.tip.seq {
                     self.to_send.pop_front();
                 }
+                self.runs_sent += 1;
                 effects.push(Effect::Send(Frame::Changes(run)));
             }
             None => drop(self.to_send.pop_front()),

@@ -348,3 +348,50 @@ async fn l1_a_double_spend_comes_to_one_state_everywhere() {
     let paid = home.state().ledger.balance(&exo_model::event::ledger::Account::Device(device(2)));
     assert!(paid.token_mib() >= -1_000, "no further than the credit line: {paid:?}");
 }
+
+/// The third line shows what is cited only in its second run, and no proof of
+/// the first two fits an event: it comes in all the same.
+#[tokio::test]
+async fn l1_a_third_line_is_taken_whatever_its_runs_show() {
+    let home = Home::found(1);
+    home.admit(2).await;
+    let cleo = home.befriend(3).await;
+    let charter = FeedId::new(home.community, device(2), Stream::Charter);
+    let long = |word: &str| Author::new(2).run(charter, vec![message(9, word); 66]);
+    home.replica.ingest(long("one")).await.expect("a member's");
+    home.replica.ingest(long("other")).await.expect("a member's");
+    let mut author = Author::new(2);
+    let first = author.run(charter, vec![message(9, "third")]);
+    let rest = author.line_run(charter, vec![message(9, &"x".repeat(31_000)); 19]);
+    cleo.replica.ingest(long("one")).await.expect("a member's");
+    cleo.replica.ingest(first).await.expect("a member's");
+    cleo.replica.ingest_line(rest).await.expect("a member's");
+    let profile = Intent::SetProfile { name: "Cleo".into(), about: "under the third".into() };
+    cleo.replica.record(profile).await.expect("a member may");
+    for _ in 0..3 {
+        home.pull_patiently(&cleo).await;
+        cleo.pull_patiently(&home).await;
+    }
+    assert_eq!(home.state().charter.members[&person(3)].about, "under the third");
+    assert_eq!((cleo.state().hash(), cleo.digest()), (home.state().hash(), home.digest()));
+}
+
+/// A later segment of the charter waits until the one before is here, so that
+/// nothing of it is dropped where there is no room for what waits.
+#[tokio::test]
+async fn a12_a_segment_waits_for_the_one_before() {
+    let home = Home::found(1);
+    home.admit(2).await;
+    let charter = FeedId::new(home.community, device(2), Stream::Charter);
+    let mut author = Author::new(2);
+    let first = author.run(charter, vec![message(9, "one")]);
+    let end = SegmentEnd { end: author.end_of(&charter), signature: first.signature };
+    let mut opening = message(10, "next");
+    let mut envelope = Envelope::decode(&opening.payload).expect("an envelope");
+    envelope.previous = Some(end);
+    opening.payload = envelope.encode();
+    let next = author.run(charter.with_segment(1), vec![opening]);
+    assert_eq!(home.replica.ingest(next.clone()).await.expect("put off"), Ingested::Deferred);
+    home.replica.ingest(first).await.expect("a member's");
+    assert_eq!(home.replica.ingest(next).await.expect("has its place"), Ingested::Stored(1));
+}

@@ -12,7 +12,7 @@ use exo_model::port::StoredLine;
 use exo_model::signature::Signature;
 use exo_sync::session::{
     Comparison, Effect, FRAME_BYTES_MAX, FeedHead, Frame, HEADS_MAX, Input, Known, LineIndex, LineRun,
-    MARKS_MAX, RUNS_MAX, Side, SyncSession, Violation, WANTS_MAX, WIRE_VERSION, compare,
+    MARKS_MAX, RUNS_MAX, Side, SyncSession, Violation, WANTS_MAX, WIRE_VERSION, Window, compare,
 };
 
 use common::{Rng, device};
@@ -55,7 +55,7 @@ fn named(seq: u64, which: u64) -> ChangeHash {
 }
 
 fn hello(version: u32, community: CommunityId, heads: Vec<FeedHead>) -> Input {
-    Input::Frame(Frame::Hello { version, community, heads })
+    Input::Frame(Frame::Hello { version, community, heads, window: None })
 }
 
 fn head(feed: FeedId, seq: u64) -> FeedHead {
@@ -177,7 +177,7 @@ struct Half {
 
 impl Half {
     fn new(side: Side, stored: Stored, run_len: usize) -> Self {
-        let session = SyncSession::new(side, GARDEN, stored.tips());
+        let session = SyncSession::new(side, GARDEN, stored.tips(), 0);
         Self { stored, session, inbox: VecDeque::new(), read: None, finished: 0, run_len, useless: 0 }
     }
 
@@ -409,7 +409,7 @@ fn greet(session: &mut SyncSession, stored: &Stored, heads: Vec<FeedHead>) -> Ve
 #[test]
 fn keys_travel_first_then_the_charter_then_the_rest() {
     let stored = Stored::linear(&(0..12).map(|n| (feed(n), 1)).collect());
-    let mut session = SyncSession::new(Side::Responder, GARDEN, stored.tips());
+    let mut session = SyncSession::new(Side::Responder, GARDEN, stored.tips(), 0);
     let mut effects = greet(&mut session, &stored, Vec::new());
     let mut streams = Vec::new();
     while let Some(Effect::Read { feed, .. }) = effects.pop() {
@@ -424,7 +424,7 @@ fn keys_travel_first_then_the_charter_then_the_rest() {
 #[test]
 fn a_feed_that_vanished_is_skipped() {
     let stored = Stored::linear(&BTreeMap::from([(feed(0), 3), (feed(1), 3)]));
-    let mut session = SyncSession::new(Side::Responder, GARDEN, stored.tips());
+    let mut session = SyncSession::new(Side::Responder, GARDEN, stored.tips(), 0);
     greet(&mut session, &stored, Vec::new());
     let empty = LineRun { run: run(feed(0), 1, &[]), ..one(feed(0)) };
     let next = session.handle(Input::Read(Some(empty))).expect("not the peer's fault");
@@ -435,7 +435,7 @@ fn a_feed_that_vanished_is_skipped() {
 }
 
 fn greeted(side: Side) -> SyncSession {
-    let mut session = SyncSession::new(side, GARDEN, Vec::new());
+    let mut session = SyncSession::new(side, GARDEN, Vec::new(), 0);
     session.handle(Input::Opened).expect("opens");
     greet(&mut session, &Stored::default(), Vec::new());
     session
@@ -445,7 +445,7 @@ fn greeted(side: Side) -> SyncSession {
 fn frames_out_of_order_are_violations() {
     for side in [Side::Initiator, Side::Responder] {
         let unexpected = Some(Violation::UnexpectedFrame);
-        let mut fresh = SyncSession::new(side, GARDEN, Vec::new());
+        let mut fresh = SyncSession::new(side, GARDEN, Vec::new(), 0);
         assert_eq!(fresh.handle(Input::Frame(Frame::Done)).err(), unexpected);
         assert_eq!(fresh.handle(Input::Frame(Frame::Changes(one(feed(0))))).err(), unexpected);
         let mut session = greeted(side);
@@ -490,7 +490,7 @@ fn n6_what_is_asked_for_is_bounded() {
 #[test]
 fn n10_another_version_or_community_is_a_violation() {
     for side in [Side::Initiator, Side::Responder] {
-        let fresh = || SyncSession::new(side, GARDEN, Vec::new());
+        let fresh = || SyncSession::new(side, GARDEN, Vec::new(), 0);
         for version in [WIRE_VERSION + 1, u32::MAX] {
             assert_eq!(
                 fresh().handle(hello(version, GARDEN, Vec::new())).err(),
@@ -508,9 +508,9 @@ fn n10_another_version_or_community_is_a_violation() {
 #[test]
 fn n6_floods_of_heads_and_runs_are_violations() {
     let heads = vec![head(feed(0), 1); HEADS_MAX];
-    let mut session = SyncSession::new(Side::Responder, GARDEN, Vec::new());
+    let mut session = SyncSession::new(Side::Responder, GARDEN, Vec::new(), 0);
     session.handle(hello(WIRE_VERSION, GARDEN, heads.clone())).expect("just as many as allowed");
-    let mut flooded = SyncSession::new(Side::Responder, GARDEN, Vec::new());
+    let mut flooded = SyncSession::new(Side::Responder, GARDEN, Vec::new(), 0);
     let heads = [heads, vec![head(feed(1), 1)]].concat();
     assert_eq!(flooded.handle(hello(WIRE_VERSION, GARDEN, heads)).err(), Some(Violation::TooMany("feeds")));
     let again = Frame::Changes(one(feed(0)));
@@ -529,12 +529,53 @@ fn n6_the_longest_honest_greeting_fits_a_frame() {
         let feed = FeedId { stream: Stream::Channel(ChannelId::from_bytes(id)), ..feed };
         (feed, FeedPosition { seq: u64::MAX >> 1, ..FeedPosition::START })
     });
-    let mut session = SyncSession::new(Side::Initiator, GARDEN, own);
+    let mut session = SyncSession::new(Side::Initiator, GARDEN, own, 0);
     let effects = session.handle(Input::Opened).expect("opens");
     let [Effect::Send(frame)] = effects.as_slice() else { panic!("one greeting") };
     assert!(codec::encode(frame).len() <= FRAME_BYTES_MAX);
-    let mut other = SyncSession::new(Side::Responder, GARDEN, Vec::new());
+    let mut other = SyncSession::new(Side::Responder, GARDEN, Vec::new(), 0);
     other.handle(Input::Frame(frame.clone())).expect("a peer accepts what we send");
+}
+
+/// More lines than a greeting names: each greeting names others, whole feeds,
+/// and the other side sends nothing of those that are not named.
+#[test]
+fn n6_more_lines_than_a_greeting_names_are_named_in_turn() {
+    let count = HEADS_MAX + 2_000;
+    let numbered = |n: usize| {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        FeedId { stream: Stream::Channel(ChannelId::from_bytes(id)), ..feed(3) }
+    };
+    let tip = FeedPosition { seq: 1, hash: honest(1) };
+    let own: Vec<_> = (0..count).map(|n| (numbered(n), tip)).collect();
+    let stored: Vec<_> = own
+        .iter()
+        .map(|(feed, end)| StoredLine { id: feed.into(), parent: None, base_seq: 0, end: *end })
+        .collect();
+    let mut named = BTreeSet::new();
+    for turn in 0..4 {
+        let mut session = SyncSession::new(Side::Initiator, GARDEN, own.clone(), turn * 4_099);
+        let effects = session.handle(Input::Opened).expect("opens");
+        let [Effect::Send(Frame::Hello { heads, window, .. })] = effects.as_slice() else {
+            panic!("one greeting")
+        };
+        let window = window.expect("not all");
+        let feeds: BTreeSet<_> = heads.iter().map(|head| head.feed(GARDEN)).collect();
+        assert_eq!(heads.len(), HEADS_MAX);
+        assert!((0..count).all(|n| window.contains(&numbered(n)) == feeds.contains(&numbered(n))));
+        named.extend(feeds);
+        // A peer that has the same sends nothing, one that has nothing named sends nothing else.
+        let ends: Vec<_> = heads.iter().map(|head| (head.feed(GARDEN), head.end)).collect();
+        let same = Known::All { ends, window: Some(window) };
+        let compared = compare(&Stored::default(), &stored, &same, turn).expect("infallible");
+        assert_eq!(compared, Comparison::default());
+        let less = Known::All { ends: Vec::new(), window: Some(window) };
+        let compared = compare(&Stored::default(), &stored, &less, turn).expect("infallible");
+        assert_eq!(compared.send.len(), HEADS_MAX);
+        assert!(compared.send.iter().all(|sending| window.contains(&sending.feed)));
+    }
+    assert_eq!(named.len(), count, "all in a few turns");
 }
 
 /// Claims of having more, less or the same twice only change what is sent.
@@ -556,7 +597,7 @@ fn n2_false_heads_cost_at_most_a_useless_send() {
         (vec![head(feed(0), 9), head(feed(0), 2)], read(2)),
         (vec![head(feed(1), 3)], read(0)),
     ] {
-        let mut session = SyncSession::new(Side::Initiator, GARDEN, stored.tips());
+        let mut session = SyncSession::new(Side::Initiator, GARDEN, stored.tips(), 0);
         session.handle(Input::Opened).expect("opens");
         assert_eq!(greet(&mut session, &stored, heads), [expected]);
     }
@@ -570,6 +611,7 @@ fn n7_random_bytes_never_panic_the_frame_decoder() {
             version: WIRE_VERSION,
             community: GARDEN,
             heads: vec![head(feed(3), 4), head(feed(0), 1)],
+            window: Some(Window { first: feed(3), last: feed(0) }),
         },
         Frame::Changes(LineRun { after: honest(4), run: run(feed(3), 5, &[honest(5), honest(6)]) }),
         Frame::Done,

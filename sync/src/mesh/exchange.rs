@@ -4,6 +4,7 @@
 //! tell each other never wait for one another with full buffers.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use iroh::endpoint::{RecvStream, SendStream};
@@ -21,6 +22,9 @@ use crate::wire::{self, FrameError};
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Frames under way in each direction.
 const FRAMES_IN_FLIGHT: usize = 4;
+
+/// Feeds by which one greeting begins after another, where it cannot name all.
+const TURN_STEP: usize = 4_099;
 
 /// What an exchange brought.
 #[derive(Clone, Copy, Debug, Default)]
@@ -122,7 +126,10 @@ async fn decide(
     incoming: &mut mpsc::Receiver<Result<Frame, ExchangeError>>,
     outgoing: mpsc::Sender<Frame>,
 ) -> Result<Outcome, ExchangeError> {
-    let mut session = SyncSession::new(side, inner.replica.state().id, inner.replica.positions().await?);
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let (community, own) = (inner.replica.state().id, inner.replica.positions().await?);
+    let turn = TURN.fetch_add(TURN_STEP, Ordering::Relaxed);
+    let mut session = SyncSession::new(side, community, own, turn);
     let mut outcome = Outcome::default();
     // No more than the runs that the session lets a peer send.
     let mut put_off = BTreeSet::new();

@@ -61,7 +61,8 @@ impl Mesh {
             changes: vec![Change { time_ms: 1, payload: b"I never wrote this".to_vec() }],
             signature: Signature::from_bytes([7; 64]),
         };
-        let hello = Frame::Hello { version: WIRE_VERSION, community: state.id, heads: Vec::new() };
+        let hello =
+            Frame::Hello { version: WIRE_VERSION, community: state.id, heads: Vec::new(), window: None };
         let mut bytes = Vec::new();
         for frame in [hello, Frame::Changes(LineRun { after: known.hash, run }), Frame::Done] {
             let frame = codec::encode(&frame);

@@ -11,7 +11,7 @@ use exo_model::feed::{FeedId, FeedPosition, LineId, Stream};
 use exo_model::id::{ChangeHash, DeviceId};
 use exo_model::port::StoredLine;
 
-use super::{FeedHead, MARKS_MAX, WANTS_MAX};
+use super::{FeedHead, MARKS_MAX, WANTS_MAX, Window};
 
 /// Positions of one feed that are looked up at most, and of all feeds; the rest
 /// of what a peer claims waits for another exchange.
@@ -43,8 +43,14 @@ pub trait LineIndex {
 /// What a peer has said of its feeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// Where all its lines end: of feeds that are not named it has nothing.
-    All(Vec<(FeedId, FeedPosition)>),
+    /// Where all its lines end, of feeds in a window if there is one: of those
+    /// that are not named it has nothing.
+    All {
+        /// Where its lines end.
+        ends: Vec<(FeedId, FeedPosition)>,
+        /// Of which feeds; none for all.
+        window: Option<Window>,
+    },
     /// Positions that it has, of some feeds.
     Some(Vec<(FeedId, FeedPosition)>),
 }
@@ -95,7 +101,13 @@ pub fn compare<I: LineIndex>(
     known: &Known,
     turn: usize,
 ) -> Result<Comparison, I::Error> {
-    let (Known::All(positions) | Known::Some(positions)) = known;
+    let (positions, window) = match known {
+        Known::All { ends, window } => (ends, Some(window)),
+        Known::Some(positions) => (positions, None),
+    };
+    let is_named = |feed: &FeedId| {
+        window.is_some_and(|window| window.as_ref().is_none_or(|window| window.contains(feed)))
+    };
     let mut theirs: BTreeMap<FeedId, Vec<FeedPosition>> = BTreeMap::new();
     for (feed, at) in positions {
         theirs.entry(*feed).or_default().push(*at);
@@ -117,7 +129,7 @@ pub fn compare<I: LineIndex>(
         let lines = Lines(lines);
         match theirs.get(&feed) {
             Some(theirs) => lines.compare(index, theirs, &mut lookups, &mut found)?,
-            None if matches!(known, Known::All(_)) => lines.send_all(&mut found),
+            None if is_named(&feed) => lines.send_all(&mut found),
             None => {}
         }
     }

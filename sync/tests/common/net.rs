@@ -171,7 +171,7 @@ pub(crate) async fn raw_dial(endpoint: &Endpoint, node: &Node, alpn: &[u8]) -> C
 
 /// A greeting of this version.
 pub(crate) fn hello(community: CommunityId, heads: Vec<FeedHead>) -> Frame {
-    Frame::Hello { version: WIRE_VERSION, community, heads }
+    Frame::Hello { version: WIRE_VERSION, community, heads, window: None }
 }
 
 /// Opens a stream and writes `frames` to it.

@@ -92,7 +92,8 @@ fn misdeeds(community: CommunityId, feed: FeedId) -> Vec<(Vec<Frame>, &'static s
     let greeting = || hello(community, Vec::new());
     let elsewhere = CommunityId::from_bytes([9; 32]);
     let foreign = Author::new(MALLORY).line_messages(FeedId { community: elsewhere, ..feed }, 0, 1);
-    let other_version = Frame::Hello { version: WIRE_VERSION + 1, community, heads: Vec::new() };
+    let other_version =
+        Frame::Hello { version: WIRE_VERSION + 1, community, heads: Vec::new(), window: None };
     vec![
         (vec![Frame::Done], "unexpected"),
         (vec![Frame::Changes(Author::new(MALLORY).line_messages(feed, 0, 1))], "unexpected"),
