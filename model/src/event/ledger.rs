@@ -131,7 +131,7 @@ pub enum LedgerEvent {
     #[n(3)]
     Counted {
         /// Settlements, transfers, grants, awards to the author; closed locks
-        /// of the author; verdicts; revocations of own devices.
+        /// of the author; disputes with a verdict; revocations of own devices.
         #[n(0)]
         events: Vec<ChangeHash>,
     },

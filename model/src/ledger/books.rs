@@ -227,7 +227,8 @@ pub(super) struct Books {
     pub(super) bounties: BTreeMap<ChangeHash, Bounty>,
     /// What each device has granted of an allotment.
     pub(super) grants: BTreeMap<(ChangeHash, DeviceId), i64>,
-    /// Verdicts by lock, and their locks by verdict.
+    /// Verdicts by lock, and their locks by dispute: a refund is named by its
+    /// dispute, because which event decides that can change without the verdict.
     pub(super) verdicts: BTreeMap<ChangeHash, Verdict>,
     pub(super) judged: BTreeMap<ChangeHash, ChangeHash>,
     /// Whether something happened that assumptions may rest on.
@@ -239,7 +240,7 @@ impl Books {
     pub(super) fn new(verdicts: Vec<Verdict>) -> Self {
         let mut books = Self::default();
         for verdict in verdicts.into_iter().filter(|verdict| verdict.refund >= Amount::ZERO) {
-            books.judged.insert(verdict.id, verdict.lock);
+            books.judged.insert(verdict.dispute, verdict.lock);
             books.verdicts.insert(verdict.lock, verdict);
         }
         books

@@ -90,6 +90,7 @@ impl View<'_> {
         Some(Income { source: Source::Freed(*id), owner: lock.payer, gain })
     }
 
+    /// What a dispute that the author knew gives back, as it stands.
     fn refund(&self, author: Author<'_>, id: &ChangeHash, assumed: &Assumed) -> Option<Income> {
         let judged = self.books.judged.get(id)?;
         let lock = self.books.locks.get(judged)?;

@@ -38,8 +38,6 @@ fn judged() -> (Village, ChangeHash, ChangeHash) {
     let owner = village.jurors(dispute, 1)[0];
     village.act(owner, voted(dispute, 1, 100));
     village.meet();
-    village.homes[PAYER].act(Intent::Count);
-    village.meet();
     (village, lock, dispute)
 }
 

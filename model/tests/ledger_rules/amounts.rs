@@ -270,7 +270,7 @@ impl<'a> Reference<'a> {
         again: &dyn Fn(&DeviceId) -> bool,
     ) -> i128 {
         let verdicts = self.charter.verdicts();
-        let Some(verdict) = verdicts.iter().find(|verdict| verdict.id == *id) else { return 0 };
+        let Some(verdict) = verdicts.iter().find(|verdict| verdict.dispute == *id) else { return 0 };
         let Some((payer, payee, _)) = self.lock(&verdict.lock) else { return 0 };
         let firm = self.side(self.events[&verdict.lock]) == Where::Line;
         if !own.contains(&payer) || again(&payer) || !firm || !self.charter.in_past(id, &event.heads) {
