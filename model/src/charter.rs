@@ -426,7 +426,9 @@ impl View<'_> {
             Stream::Charter | Stream::Keys => true,
             Stream::Ledger | Stream::Cluster | Stream::Library => role.may(Permission::Share),
             Stream::Moderation => role >= Role::Guest,
-            Stream::Board(_) | Stream::Private => role.may(Permission::Write),
+            Stream::Board(_) => role.may(Permission::Write),
+            // Its readers are the members: all of them one's own devices.
+            Stream::Private => at.is_private() && role.may(Permission::Write),
             Stream::Channel(channel) => at.reads(&person, &Audience::Channel(*channel)),
             Stream::Direct(_) => role >= Role::Guest,
         }

@@ -18,7 +18,7 @@ use crate::board::contents::{STARTED_BYTES_MAX, board_id};
 use crate::board::{BoardContents, BoardEdit, ContentsError};
 use crate::certificate::{DeviceCertificate, PhraseRevocation};
 use crate::charter::role::Role;
-use crate::charter::settings::Setting;
+use crate::charter::settings::{CommunityKind, Setting};
 use crate::codec;
 use crate::community::Community;
 use crate::event::charter::{ReportOutcome, VouchGround};
@@ -340,6 +340,9 @@ pub fn decide(community: &Community, now_ms: i64, intent: Intent) -> Result<(Str
             Ok((Stream::Moderation, event.into()))
         }
         Intent::Private(event) => {
+            if community.state().charter.kind != Some(CommunityKind::Private) {
+                return Err(Refusal::NotPrivate);
+            }
             may_talk(community, &Stream::Private)?;
             Ok((Stream::Private, event.into()))
         }

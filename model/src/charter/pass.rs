@@ -299,7 +299,7 @@ impl StepContext<'_> {
 /// The founder's own act: there is one, and nothing comes before it.
 impl Pass {
     fn found(&mut self, node: &Node, number: ActIx, event: &CharterEvent) -> Judged {
-        let CharterEvent::Founded { kind: _, founder, founder_name, settings, .. } = event else {
+        let CharterEvent::Founded { kind, founder, founder_name, settings, .. } = event else {
             return Err(Standing::NotEntitled);
         };
         entitled(
@@ -313,6 +313,7 @@ impl Pass {
                 && crate::text::is_clean_name(founder_name),
         )?;
         self.records.founded = Some((number, settings.clone()));
+        self.records.kind = Some(*kind);
         self.come(number, node.act.time_ms, founder, founder_name, founder.claims.person, Vec::new());
         self.give(number, founder.claims.person, Role::Owner, crate::trust::TrustLevel::Friends);
         Ok(Standing::Counts)

@@ -10,7 +10,7 @@ use crate::amount::Amount;
 use crate::certificate::DeviceCertificate;
 use crate::charter::dag::{ActIx, Dag, Past};
 use crate::charter::role::{Permission, Role};
-use crate::charter::settings::{Floors, Setting, Settings};
+use crate::charter::settings::{CommunityKind, Floors, Setting, Settings};
 use crate::event::charter::VouchGround;
 use crate::event::keys::Audience;
 use crate::id::{ChangeHash, ChannelId, DeviceId, InviteKey, PersonId};
@@ -151,6 +151,8 @@ pub(super) struct Allotment {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Records {
     pub(super) founded: Option<(ActIx, Settings)>,
+    /// Once founded.
+    pub(super) kind: Option<CommunityKind>,
     pub(super) people: BTreeMap<PersonId, Person>,
     pub(super) devices: BTreeMap<DeviceId, Device>,
     /// Revocations and proofs of a charter fork, by device: also of one whose
@@ -265,6 +267,11 @@ impl At<'_> {
             role.may(permission)
                 || (permission == Permission::Invite && role == Role::Member && self.members_invite())
         })
+    }
+
+    /// Whether it is one person's own community.
+    pub(super) fn is_private(&self) -> bool {
+        self.records.kind == Some(CommunityKind::Private)
     }
 
     /// Members of this rank.

@@ -10,7 +10,6 @@ use crate::amount::Amount;
 use crate::charter::role::Role;
 use crate::charter::settings::{CommunityKind, Setting, Settings};
 use crate::codec;
-use crate::event::CharterEvent;
 use crate::event::charter::VouchGround;
 use crate::feed::Stream;
 use crate::id::{ChangeHash, ChannelId, DeviceId, InviteKey, PersonId, SealingPublicKey};
@@ -163,7 +162,7 @@ impl CharterState {
         let at = view.at();
         let records = at.records;
         let mut state = Self {
-            kind: founded_kind(charter),
+            kind: records.kind,
             settings: current_settings(records),
             rules: records.rules.max(1),
             fences: charter.fences(),
@@ -322,14 +321,6 @@ impl CharterState {
             (&self.invites, &self.channels, &self.allotments),
             (vouches, removals),
         ))
-    }
-}
-
-fn founded_kind(charter: &Charter) -> Option<CommunityKind> {
-    let (number, _) = charter.pass.records.founded.as_ref()?;
-    match charter.dag.node(*number).act.event.as_ref()? {
-        CharterEvent::Founded { kind, .. } => Some(*kind),
-        _ => None,
     }
 }
 

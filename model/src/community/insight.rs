@@ -14,6 +14,7 @@ use crate::event::{BoardEvent, Event};
 use crate::feed::{Meaningless, Stream, VerifiedEvent};
 use crate::id::{ChangeHash, PersonId};
 use crate::moderation::Deed;
+use crate::private::Written;
 use crate::trust::evidence::{Evidence, Moderation, Settled, Severity, Vouch, VouchKind};
 
 /// Where a replica stands, in two hashes.
@@ -44,6 +45,13 @@ impl Community {
     pub fn spoken(&self, event: &VerifiedEvent) -> Option<Spoken> {
         let author = self.author_of(event)?;
         (self.word_standing(event) == WordStanding::Counts).then(|| Spoken::of(event, author))
+    }
+
+    /// A fact of one's own for a [`PrivateState`](crate::private::PrivateState);
+    /// `None` where it does not count (yet).
+    pub fn own_fact(&self, event: &VerifiedEvent) -> Option<Written> {
+        let counts = self.word_standing(event) == WordStanding::Counts;
+        counts.then_some(Written { id: event.hash, lamport: event.lamport, time_ms: event.time_ms })
     }
 
     /// What a board's first change says it starts from; `None` for every other

@@ -1,7 +1,7 @@
 //! Intents about governance: the event is made and rehearsed.
 
 use super::{Intent, Refusal, devices_of};
-use crate::charter::settings::Setting;
+use crate::charter::settings::{CommunityKind, Setting};
 use crate::charter::{ActStanding, MEMBERS_MAX};
 use crate::community::Community;
 use crate::event::charter::{NOTE_BYTES_MAX, PROOF_SETTLED_MAX};
@@ -16,6 +16,10 @@ pub(super) fn decide(community: &Community, now_ms: i64, intent: Intent) -> Resu
     let charter = &community.state().charter;
     if !charter.knows_rules() {
         return Err(Refusal::NewerRules(charter.rules));
+    }
+    let is_for_others = matches!(intent, Intent::IssueInvite { .. } | Intent::Admit(_));
+    if is_for_others && charter.kind == Some(CommunityKind::Private) {
+        return Err(Refusal::PrivateCommunity);
     }
     let event = event(community, now_ms, intent)?;
     match community.charter().rehearse(community.device(), now_ms, &event) {

@@ -92,6 +92,12 @@ pub enum Refusal {
     /// The board edit is out of bounds.
     #[error(transparent)]
     Board(#[from] EditError),
+    /// A private community is for one person.
+    #[error("this is your private community: nobody else can join it; add your own devices instead")]
+    PrivateCommunity,
+    /// One's own facts in a community of others.
+    #[error("what is only for yourself belongs in your private community, not in one that others read")]
+    NotPrivate,
     /// A board cannot start like that.
     #[error(transparent)]
     BoardStart(#[from] ContentsError),

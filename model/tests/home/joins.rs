@@ -18,10 +18,15 @@ use super::{Home, Person, Seeded, meet};
 
 /// A community of one: `person` founds it.
 pub(crate) fn found(name: &str, person: &Person) -> Home {
+    found_as(CommunityKind::Shared, name, person)
+}
+
+/// The same of any kind.
+pub(crate) fn found_as(kind: CommunityKind, name: &str, person: &Person) -> Home {
     let entropy = Seeded::of_device(&person.key, 0);
     let key = EpochKey::generate(&entropy);
     let (feed, change) = community::found(
-        CommunityKind::Shared,
+        kind,
         person.certify(&person.key, 1),
         name.into(),
         Settings::of_friends("Garden".into(), Amount::from_token_mib(-100_000)),

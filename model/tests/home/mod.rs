@@ -28,7 +28,7 @@ use exo_model::signature::SecretKey;
 use exo_model::weights::{ByteRange, ModelManifest};
 use exo_model::{BlobHash, ChangeHash, CommunityId, DeviceId, PersonId};
 
-pub(crate) use joins::{found, garden};
+pub(crate) use joins::{found, found_as, garden};
 pub(crate) use meeting::{meet, meet_in_every_order, settle, to_run};
 pub(crate) use people::{Person, Seeded};
 pub(crate) use seeded::permutations;

@@ -22,6 +22,8 @@ impl Pass {
         event: &CharterEvent,
     ) -> Judged {
         let at = self.at(dag, number);
+        // Nobody else comes into a private community.
+        entitled(!at.is_private())?;
         match event {
             CharterEvent::InviteIssued { key, uses, expires_ms, role, trust } => {
                 let may_trust =
@@ -72,6 +74,7 @@ impl Pass {
         };
         let person = certificate.claims.person;
         let at = self.at(dag, number);
+        entitled(!at.is_private())?;
         entitled(
             author.role.may(Permission::Admit)
                 && is_clean_name(name)
