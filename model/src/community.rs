@@ -83,8 +83,6 @@ pub struct Community {
     faults: BTreeSet<(Audience, KeyId)>,
     /// Greatest Lamport time of a member's readable event.
     lamport: u64,
-    /// Latest wall time that an event states: how fresh what is known is.
-    latest_ms: i64,
     /// Keys to write with, as they were found last.
     writing: RefCell<BTreeMap<Audience, Option<KeyId>>>,
     /// Whose right to write was looked up last: consecutive words of one feed
@@ -113,7 +111,6 @@ impl Community {
             sealed: BTreeMap::new(),
             faults: BTreeSet::new(),
             lamport: 0,
-            latest_ms: 0,
             writing: RefCell::default(),
             entitled: RefCell::default(),
             reports: ReportQueue::default(),
@@ -249,7 +246,6 @@ impl Community {
         }
         for event in &inserted.events {
             self.advance(&event.feed.device, event.lamport);
-            self.latest_ms = self.latest_ms.max(event.time_ms);
         }
     }
 

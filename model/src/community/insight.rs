@@ -116,22 +116,25 @@ impl Community {
         })
     }
 
-    /// Sums by payer and payee, of what was not given back.
+    /// Sums by payer and payee, of what was not given back, each as old as the
+    /// newest work in it.
     fn settled(&self) -> Vec<Settled> {
         let now = self.charter.now();
-        let mut sums: BTreeMap<(PersonId, PersonId), u64> = BTreeMap::new();
+        let mut sums: BTreeMap<(PersonId, PersonId), (u64, i64)> = BTreeMap::new();
         for lock in self.ledger.locks().values() {
             let (Some(payer), Some(payee)) = (now.ever_of(&lock.payer), now.ever_of(&lock.payee)) else {
                 continue;
             };
             let kept = lock.final_amount().checked_sub(lock.refunded()).unwrap_or_default();
             let kept = u64::try_from(kept.token_mib()).unwrap_or(0);
-            let sum = sums.entry((payer, payee)).or_default();
-            *sum = sum.saturating_add(kept);
+            if kept > 0 {
+                let (sum, last_ms) = sums.entry((payer, payee)).or_default();
+                *sum = sum.saturating_add(kept);
+                *last_ms = lock.settled_ms.max(*last_ms);
+            }
         }
-        let last_ms = self.latest_ms;
-        let entry = |((payer, payee), token_mib)| Settled { payer, payee, token_mib, last_ms };
-        sums.into_iter().filter(|(_, sum)| *sum > 0).map(entry).collect()
+        let entry = |((payer, payee), (token_mib, last_ms))| Settled { payer, payee, token_mib, last_ms };
+        sums.into_iter().map(entry).collect()
     }
 
     fn moderated(&self) -> impl Iterator<Item = Moderation> + '_ {

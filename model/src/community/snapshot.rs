@@ -13,11 +13,11 @@ use super::Community;
 use crate::codec::{self, DecodeError};
 use crate::envelope::{HEADS_MAX, LAMPORT_MAX};
 use crate::feed::opening::FeedContext;
-use crate::feed::{FeedId, FeedPosition, LineId, Stream, TIME_MS_MAX};
+use crate::feed::{FeedId, FeedPosition, LineId, Stream};
 use crate::id::{ChangeHash, CommunityId, KeyId};
 
 /// The version this build writes and reads.
-pub const SNAPSHOT_VERSION: u8 = 1;
+pub const SNAPSHOT_VERSION: u8 = 2;
 /// Longest snapshot, in bytes.
 pub const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
 
@@ -30,8 +30,6 @@ struct Stored {
     #[n(2)]
     lamport: u64,
     #[n(3)]
-    latest_ms: i64,
-    #[n(4)]
     feeds: Vec<StoredFeed>,
 }
 
@@ -93,7 +91,6 @@ impl Community {
             version: SNAPSHOT_VERSION,
             community: self.id,
             lamport: self.lamport,
-            latest_ms: self.latest_ms,
             feeds: feeds.collect(),
         })
     }
@@ -110,8 +107,8 @@ impl Community {
         is_stored: impl Fn(&FeedId, &FeedPosition) -> bool,
     ) -> Result<Vec<(FeedId, u64)>, SnapshotError> {
         let stored: Stored = codec::decode(bytes, SNAPSHOT_BYTES_MAX)?;
-        let bounded = stored.lamport <= LAMPORT_MAX && (0..=TIME_MS_MAX).contains(&stored.latest_ms);
-        if stored.version != SNAPSHOT_VERSION || stored.community != self.id || !bounded {
+        let fits = stored.version == SNAPSHOT_VERSION && stored.community == self.id;
+        if !fits || stored.lamport > LAMPORT_MAX {
             return Err(SnapshotError::Other);
         }
         let mut restored = Vec::new();
@@ -133,7 +130,6 @@ impl Community {
             restored.push((feed.feed, feed.at.seq));
         }
         self.lamport = self.lamport.max(stored.lamport);
-        self.latest_ms = self.latest_ms.max(stored.latest_ms);
         Ok(restored)
     }
 }

@@ -26,6 +26,9 @@ pub struct Lock {
     pub closed: Option<Amount>,
     /// Whether the payee took the order or booking on.
     pub accepted: bool,
+    /// When the last settlement or close of it that counts was written, ms
+    /// since the Unix epoch by its author's clock; 0 before the first.
+    pub settled_ms: i64,
     pub(super) tally: Tally,
 }
 
@@ -70,7 +73,7 @@ pub(super) struct Tally {
 impl Lock {
     pub(super) fn new(payer: DeviceId, payee: DeviceId, purpose: Purpose, max: Amount) -> Self {
         let (settled, tally) = (Amount::ZERO, Tally::default());
-        Self { payer, payee, purpose, max, settled, closed: None, accepted: false, tally }
+        Self { payer, payee, purpose, max, settled, closed: None, accepted: false, settled_ms: 0, tally }
     }
 
     /// What was paid for it in the end, or so far.

@@ -28,6 +28,9 @@ pub struct Posted {
     pub previous: ChangeHash,
     /// The charter heads it was written under.
     pub heads: Arc<[ChangeHash]>,
+    /// Wall time of writing, ms since the Unix epoch: for whoever asks how old
+    /// work is. No account depends on it.
+    pub time_ms: i64,
     /// The event; none where it means nothing to this program. A change that
     /// cannot be read *yet* is not posted yet: what follows it waits.
     pub event: Option<Arc<LedgerEvent>>,
@@ -48,6 +51,7 @@ impl Posted {
             seq: verified.seq,
             previous: verified.previous,
             heads: Arc::clone(&verified.heads),
+            time_ms: verified.time_ms,
             event,
         })
     }
@@ -64,6 +68,7 @@ pub(super) struct Node {
     pub(super) place: Place,
     pub(super) previous: ChangeHash,
     pub(super) heads: Arc<[ChangeHash]>,
+    pub(super) time_ms: i64,
     pub(super) event: Option<Arc<LedgerEvent>>,
     /// What follows it; more than one where the device forked.
     pub(super) children: Vec<ChangeHash>,
@@ -138,6 +143,7 @@ impl Graph {
             place,
             previous: posted.previous,
             heads: posted.heads,
+            time_ms: posted.time_ms,
             event: posted.event,
             children,
             void,

@@ -312,6 +312,7 @@ impl Ledger {
 
     /// Enters what a counting event does.
     fn enter(&mut self, id: &ChangeHash, device: &DeviceId, effect: Effect) {
+        let time_ms = self.graph.get(id).map_or(0, |node| node.time_ms);
         let books = &mut self.books;
         let from = Account::Device(*device);
         match effect {
@@ -319,8 +320,14 @@ impl Ledger {
                 books.device(device).commit(lock.max.token_mib());
                 books.insert_lock(*id, lock);
             }
-            Effect::Settle { lock, amount } => books.enter_settlement(id, device, &lock, amount),
-            Effect::Close { lock, amount } => books.enter_close(id, &lock, amount),
+            Effect::Settle { lock, amount } => {
+                books.enter_settlement(id, device, &lock, amount);
+                books.change_lock(&lock, |lock| lock.settled_ms = lock.settled_ms.max(time_ms));
+            }
+            Effect::Close { lock, amount } => {
+                books.enter_close(id, &lock, amount);
+                books.change_lock(&lock, |lock| lock.settled_ms = lock.settled_ms.max(time_ms));
+            }
             Effect::Accept { lock } => books.change_lock(&lock, |lock| lock.accepted = true),
             Effect::Count => {}
             Effect::Transfer { to, amount } => {

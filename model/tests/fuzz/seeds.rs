@@ -146,7 +146,7 @@ fn community_snapshot() -> Vec<u8> {
         (feed, at, vec![hash(1), hash(2)], Some(KeyId::from_bytes([n; 16])), lacking)
     };
     let feeds = [remembered(4, Vec::new()), remembered(5, vec![KeyId::from_bytes([6; 16])])];
-    encode(&(SNAPSHOT_VERSION, COMMUNITY, 70_u64, NOW, feeds))
+    encode(&(SNAPSHOT_VERSION, COMMUNITY, 70_u64, feeds))
 }
 
 fn private_state() -> PrivateState {

@@ -299,7 +299,7 @@ impl World {
         let id = ChangeHash::from_bytes(id);
         let feed = FeedId::new(COMMUNITY, author, Stream::Ledger).with_segment(place.segment);
         let event = event.map(Arc::new);
-        self.events.push(Posted { id, feed, seq: place.seq, previous, heads, event });
+        self.events.push(Posted { id, feed, seq: place.seq, previous, heads, time_ms: 0, event });
         self.devices[device].tip = (place, id);
         id
     }
