@@ -6,6 +6,7 @@
 //! <data>/recovery-phrase.txt   the phrase, until its owner has written it down
 //! <data>/profile.json   name, community, port, a join under way
 //! <data>/store.db       the signed changes: the truth
+//! <data>/store.snapshot how far words were read; deleted, it comes back
 //! <data>/views.db       SQLite views; deleted, they come back
 //! <data>/blobs/         model bytes by hash
 //! <data>/models/        model files this program wrote

@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dag::{Act, ActIx, Dag, Past};
 use fences::Applied;
 use pass::Pass;
-use people::At;
+use people::{At, Entry, Removal};
 
 use crate::amount::Amount;
 use crate::dispute::Disputes;
@@ -279,8 +279,8 @@ impl Charter {
         let now = self.now();
         self.pass.records.vouches.iter().filter_map(move |((from, to), history)| {
             let at = now.at();
-            let entry = history.known(&self.dag, &Past::ALL).next_back()?;
-            let ground = entry.value.filter(|_| at.is_member(from) && at.is_member(to))?;
+            let entry = at.vouch(to, history).filter(|_| at.is_member(from) && at.is_member(to))?;
+            let ground = entry.value?;
             Some((*from, *to, ground, self.dag.node(entry.by).act.time_ms))
         })
     }
@@ -343,15 +343,20 @@ impl View<'_> {
     /// (removals, revocations, a lower role, leaving a channel) is known here.
     pub fn reflects_removals_known_to(&self, other: &View<'_>) -> bool {
         let records = &self.charter.pass.records;
+        let dag = &self.charter.dag;
         let is_reflected = |act: ActIx| self.at().knows(act) || !other.at().knows(act);
+        // What takes several is there once enough signatures are.
+        let removal =
+            |entry: &Entry<Removal>| entry.is_known(dag, &self.past) || !entry.is_known(dag, &other.past);
+        let role = |entry: &Entry<Role>| entry.is_known(dag, &self.past) || !entry.is_known(dag, &other.past);
         records.people.values().all(|person| {
-            person.removals.0.iter().all(|entry| is_reflected(entry.by))
+            person.removals.0.iter().all(removal)
                 && person
                     .roles
                     .0
                     .windows(2)
                     .filter(|two| two[1].value < two[0].value)
-                    .all(|two| is_reflected(two[1].by))
+                    .all(|two| role(&two[1]))
         }) && records.endings().all(is_reflected)
             && records.channels.values().all(|channel| {
                 let entries = channel.people.values().flat_map(|history| &history.0);
@@ -413,8 +418,7 @@ impl View<'_> {
 
     /// Whether a person was granted an audience's history.
     pub fn is_granted(&self, person: &PersonId, audience: &Audience) -> bool {
-        let grants = &self.charter.pass.records.grants;
-        grants.get(&(*person, *audience)).is_some_and(|act| self.at().knows(*act))
+        self.at().is_granted(person, audience)
     }
 
     /// Whether the device writes in a stream: talk, boards, machines.
@@ -425,7 +429,7 @@ impl View<'_> {
         match stream {
             Stream::Charter | Stream::Keys => true,
             Stream::Ledger | Stream::Cluster | Stream::Library => role.may(Permission::Share),
-            Stream::Moderation => role >= Role::Guest,
+            Stream::Moderation => role >= Role::Member,
             Stream::Board(_) => role.may(Permission::Write),
             // Its readers are the members: all of them one's own devices.
             Stream::Private => at.is_private() && role.may(Permission::Write),

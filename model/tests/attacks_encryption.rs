@@ -270,8 +270,9 @@ fn e05_a_garbage_seal_is_noticed_complained_of_and_bettered() {
     assert!(!b.community.duties().iter().any(seals_it), "the complaint is settled");
 }
 
-/// Topics of the network are derived from epoch keys. At this level: no key
-/// and no key id that the removed one holds names an epoch that came after.
+/// Who was removed may stay where they were: no key and no key id that they
+/// hold leads to an epoch that came after. (That the network refuses them is
+/// tested in `sync`.)
 #[test]
 fn e06_nothing_a_removed_member_holds_leads_to_later_epochs() {
     let (people, [mut a, mut b, mut e]) = garden([Role::Owner, Role::Member, Role::Member]);
@@ -291,7 +292,7 @@ fn e06_nothing_a_removed_member_holds_leads_to_later_epochs() {
     assert_eq!(new, audiences.map(|of| b.writing_key(of)));
     assert!(new.iter().all(|key| !held.contains(key) && !old.contains(key)));
     assert_eq!(e.community.keyring().ids().copied().collect::<BTreeSet<_>>(), held, "she learnt none since");
-    // She still has the old topic's keys, and whatever she says under them is void.
+    // She still has the old keys, and whatever she says under them is void.
     let heads = e.community.heads();
     let late = e.write_under(Stream::Channel(room), &posted("still here").into(), &heads, old[2]);
     e.send_to(&mut a);

@@ -101,6 +101,22 @@ fn normal_form(charter: &Charter, history: &History) -> NormalForm {
         let value = format!("{} {}", allotment.person.to_hex(), allotment.amount.token_mib());
         lines.insert(format!("allotment/{}", id.to_hex()), value);
     }
+    if state.rules > 1 {
+        lines.insert("rules".to_owned(), state.rules.to_string());
+    }
+    for (_, event) in charter.equivocations() {
+        let CharterEvent::EquivocationProven { proof, .. } = event else { continue };
+        let device = proof.feed().device.to_hex();
+        match proof.feed().stream {
+            Stream::Charter => drop(lines.insert(format!("suspended/{device}"), String::new())),
+            Stream::Ledger => drop(lines.insert(format!("barred/{device}"), String::new())),
+            _ => {}
+        }
+    }
+    lines.insert(
+        "applied".to_owned(),
+        charter.applied_order().iter().map(|id| id.to_hex()).collect::<Vec<_>>().join(" "),
+    );
     for ((from, to), ground) in &state.vouches {
         lines.insert(format!("vouch/{}/{}", from.to_hex(), to.to_hex()), format!("{ground:?}"));
     }
@@ -112,10 +128,9 @@ fn comparable(lines: &NormalForm, production: &NormalForm) -> NormalForm {
     let mut kept = NormalForm::new();
     for (key, value) in lines {
         let value = match key.split('/').collect::<Vec<_>>().as_slice() {
-            ["rules" | "applied"]
-            | ["history" | "suspended" | "barred" | "hidden" | "report" | "fence", ..] => {
-                continue;
-            }
+            ["rules"] if value == "1" => continue,
+            // Asked by message and report, not listed; granted to whoever came since.
+            ["hidden" | "report" | "fence" | "history", ..] => continue,
             ["member", _, "admitted" | "admitted_by"] => continue,
             ["member", _, "device", _] => String::new(),
             ["outside", _] => {

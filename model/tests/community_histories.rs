@@ -16,15 +16,16 @@ use std::time::{Duration, Instant};
 
 use exo_model::amount::Amount;
 use exo_model::charter::Role;
+use exo_model::community::{Inserted, WordStanding};
 use exo_model::decide::{self, Intent};
 use exo_model::event::charter::VouchGround;
 use exo_model::event::ledger::Account;
 use exo_model::feed::equivocation::{Branch, EquivocationProof};
 use exo_model::feed::gate::AcceptedRun;
 use exo_model::feed::opening::FeedContext;
-use exo_model::feed::{FeedId, FeedPosition, LineId, Stream};
+use exo_model::feed::{FeedId, FeedPosition, LineId, Stream, VerifiedEvent};
 use exo_model::id::InviteKey;
-use exo_model::ledger::Voucher;
+use exo_model::ledger::{Standing, Voucher};
 use exo_model::port::Signer as _;
 use exo_model::sealing::{EpochKey, SealingKey};
 use exo_model::signature::SecretKey;
@@ -202,7 +203,7 @@ impl World {
                 community.learn_key(EpochKey::from_bytes(held.as_bytes()));
             }
         }
-        Reader { community, lines: BTreeMap::new() }
+        Reader { community, lines: BTreeMap::new(), events: BTreeMap::new() }
     }
 }
 
@@ -225,6 +226,7 @@ fn proofs_against(one: &Home, other: &Home) -> Vec<EquivocationProof> {
 struct Reader {
     community: Community,
     lines: BTreeMap<FeedId, Vec<Vec<AcceptedRun>>>,
+    events: BTreeMap<ChangeHash, VerifiedEvent>,
 }
 
 impl Reader {
@@ -239,7 +241,8 @@ impl Reader {
         let end_of = |line: &Vec<AcceptedRun>| line.last().map_or(FeedPosition::START, AcceptedRun::end);
         if let Some(number) = lines.iter().position(|line| end_of(line) == run.start()) {
             lines[number].push(run.clone());
-            self.community.insert_on(numbered(number), run);
+            let inserted = self.community.insert_on(numbered(number), run);
+            self.note(inserted);
             return true;
         }
         let shared = match run.start() {
@@ -254,10 +257,42 @@ impl Reader {
         for (change, hash) in line.iter().flat_map(|run| run.changes().iter().zip(run.hashes())) {
             from.pass_over(run.feed(), change, *hash);
         }
-        self.community.reopen_line(numbered(lines.len()), from, std::slice::from_ref(run));
+        let inserted = self.community.reopen_line(numbered(lines.len()), from, std::slice::from_ref(run));
         line.push(run.clone());
         lines.push(line);
+        self.note(inserted);
         true
+    }
+
+    /// Remembers events, without the numbers of lines.
+    fn note(&mut self, inserted: Inserted) {
+        let events = inserted.events.into_iter().map(|event| (event.hash, VerifiedEvent { line: 0, ..event }));
+        self.events.extend(events);
+    }
+
+    /// What became of all words and ledger events.
+    fn standings(&self) -> BTreeMap<ChangeHash, String> {
+        let ledger = &self.community.state().ledger;
+        let standing = |(hash, event): (&ChangeHash, &VerifiedEvent)| match event.feed.stream {
+            Stream::Ledger => (*hash, format!("{:?}", ledger.standing(hash))),
+            _ => (*hash, format!("{:?}", self.community.word_standing(event))),
+        };
+        self.events.iter().map(standing).collect()
+    }
+
+    /// Nothing counts that a person signed in knowledge of their own removal.
+    fn assert_the_removed_say_nothing(&self, seed: u64) {
+        let charter = self.community.charter();
+        let state = self.community.state();
+        for event in self.events.values() {
+            let Some(view) = charter.seen_from(&event.heads) else { continue };
+            let Some(person) = state.charter.former_devices.get(&event.feed.device) else { continue };
+            let Some((removals, _)) = state.charter.removals.get(person) else { continue };
+            if removals.iter().any(|removal| view.knows(removal)) {
+                assert_ne!(state.ledger.standing(&event.hash), Some(Standing::Counted), "seed {seed}");
+                assert_ne!(self.community.word_standing(event), WordStanding::Counts, "seed {seed}: {event:?}");
+            }
+        }
     }
 
     /// Takes those of some runs that have a place.
@@ -310,6 +345,8 @@ fn check(seed: u64) {
     whole.take_all(&runs);
     let expected = whole.community.state();
     assert_eq!(expected.ledger.total(), 0, "seed {seed}");
+    whole.assert_the_removed_say_nothing(seed);
+    let standings = whole.standings();
     for order in 0..ORDERS {
         world.rng.shuffle(&mut runs);
         let mut growing = world.reader();
@@ -323,6 +360,8 @@ fn check(seed: u64) {
         let (ledger, other) = (&state.ledger, &expected.ledger);
         assert_eq!(ledger.encode_state(), other.encode_state(), "seed {seed}, order {order}: the ledger");
         assert_eq!(state.hash(), expected.hash(), "seed {seed}, order {order}");
+        assert_eq!(growing.community.checkpoint(), whole.community.checkpoint(), "seed {seed}, order {order}");
+        assert!(growing.standings() == standings, "seed {seed}, order {order}: what counts");
         assert_eq!(
             (&state.machines, &state.models, &state.headroom),
             (&expected.machines, &expected.models, &expected.headroom),

@@ -3,7 +3,7 @@
 //! came of it is asked of other replicas.
 //!
 //! Every module holds the program to one part of the design. Sentences of the
-//! design that the program is suspected to break are in `gaps`, one test each.
+//! design that the program once broke are in `once_broken`, one test each.
 
 mod home;
 
@@ -11,10 +11,10 @@ mod home;
 mod acts;
 #[path = "governance_rules/channels.rs"]
 mod channels;
-#[path = "governance_rules/gaps.rs"]
-mod gaps;
 #[path = "governance_rules/leaving.rs"]
 mod leaving;
+#[path = "governance_rules/once_broken.rs"]
+mod once_broken;
 #[path = "governance_rules/ranks.rs"]
 mod ranks;
 #[path = "governance_rules/returns.rs"]

@@ -45,7 +45,7 @@ pub(super) struct Entry<T> {
 
 impl<T> Entry<T> {
     /// Whether someone with this past knows the entry, and enough signatures.
-    fn is_known(&self, dag: &Dag, past: &Past) -> bool {
+    pub(super) fn is_known(&self, dag: &Dag, past: &Past) -> bool {
         dag.knows(past, self.by) && self.needs.are_met(|by| dag.knows(past, by))
     }
 }
@@ -163,7 +163,7 @@ pub(super) struct Records {
     pub(super) settings: BTreeMap<u8, History<Setting>>,
     pub(super) allotments: BTreeMap<ChangeHash, Allotment>,
     pub(super) vouches: BTreeMap<(PersonId, PersonId), History<Option<VouchGround>>>,
-    pub(super) grants: BTreeMap<(PersonId, Audience), ActIx>,
+    pub(super) grants: BTreeMap<(PersonId, Audience), History<()>>,
     pub(super) rules: u32,
     /// Proofs of forks that count, in the order.
     pub(super) proofs: Vec<ActIx>,
@@ -241,12 +241,15 @@ impl At<'_> {
     /// The last value written in knowledge of the person's last coming: what
     /// was said of them before they left does not come back with them.
     fn since_admission<'a, T>(&self, person: &Person, history: &'a History<T>) -> Option<&'a T> {
+        self.last_since_admission(person, history).map(|entry| &entry.value)
+    }
+
+    fn last_since_admission<'a, T>(&self, person: &Person, history: &'a History<T>) -> Option<&'a Entry<T>> {
         let came = person.admissions.0.iter().rfind(|entry| entry.is_known(self.dag, self.past))?.by;
         history
             .0
             .iter()
             .rfind(|entry| entry.is_known(self.dag, self.past) && self.is_of_admission(entry.by, came))
-            .map(|entry| &entry.value)
     }
 
     fn is_of_admission(&self, act: ActIx, came: ActIx) -> bool {
@@ -333,6 +336,23 @@ impl At<'_> {
         let Some(record) = self.records.people.get(person) else { return false };
         let added = channel.people.get(person);
         added.and_then(|history| self.since_admission(record, history)) == Some(&true)
+    }
+
+    /// Whether the person was granted the audience's history since they came.
+    pub(super) fn is_granted(&self, person: &PersonId, audience: &Audience) -> bool {
+        let granted = self.records.grants.get(&(*person, *audience));
+        let record = self.records.people.get(person);
+        granted.zip(record).is_some_and(|(granted, record)| self.since_admission(record, granted).is_some())
+    }
+
+    /// What one person vouches for another for: said since that one came.
+    pub(super) fn vouch<'a>(
+        &self,
+        to: &PersonId,
+        history: &'a History<Option<VouchGround>>,
+    ) -> Option<&'a Entry<Option<VouchGround>>> {
+        let record = self.records.people.get(to)?;
+        self.last_since_admission(record, history).filter(|entry| entry.value.is_some())
     }
 
     /// Whether the person reads what this audience is sealed to. A direct

@@ -75,7 +75,7 @@ pub struct UnknownRole;
 pub enum Permission {
     /// Read the charter and the ledger.
     ReadGovernance,
-    /// Write in open channels and directly.
+    /// Write in open channels.
     Write,
     /// Complete a newcomer's join.
     Admit,
@@ -136,7 +136,7 @@ impl Permission {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ReadGovernance => "read the charter and the ledger",
-            Self::Write => "write in open channels and directly",
+            Self::Write => "write in open channels",
             Self::Admit => "complete a join (admit)",
             Self::Vouch => "vouch for people",
             Self::Share => "offer machines, share models, spend credit",

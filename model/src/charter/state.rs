@@ -11,6 +11,7 @@ use crate::charter::role::Role;
 use crate::charter::settings::{CommunityKind, Setting, Settings};
 use crate::codec;
 use crate::event::charter::VouchGround;
+use crate::event::keys::Audience;
 use crate::feed::Stream;
 use crate::id::{ChangeHash, ChannelId, DeviceId, InviteKey, PersonId, SealingPublicKey};
 use crate::trust::TrustLevel;
@@ -152,6 +153,8 @@ pub struct CharterState {
     /// Devices whose feeds count up to a fence only: in which streams, and up
     /// to which segment and sequence number. Other streams of theirs are void.
     pub fences: BTreeMap<DeviceId, BTreeMap<Stream, (u32, u64)>>,
+    /// Who was granted the history of which audience.
+    pub granted: BTreeSet<(PersonId, Audience)>,
     /// Ids of the events that nobody has cited.
     pub heads: Vec<ChangeHash>,
 }
@@ -166,6 +169,12 @@ impl CharterState {
             settings: current_settings(records),
             rules: records.rules.max(1),
             fences: charter.fences(),
+            granted: records
+                .grants
+                .keys()
+                .filter(|(person, audience)| at.is_member(person) && at.is_granted(person, audience))
+                .copied()
+                .collect(),
             heads: charter.heads(),
             ..Self::default()
         };
@@ -241,7 +250,10 @@ impl CharterState {
         }
         for (id, channel) in &records.channels {
             let (name, archived) = channel.about.now().cloned().unwrap_or_default();
-            let people = channel.people.keys().filter(|person| at.is_in_closed(person, channel));
+            let people = channel
+                .people
+                .keys()
+                .filter(|person| at.is_member(person) && at.is_in_closed(person, channel));
             let channel = Channel {
                 name,
                 archived,
@@ -261,8 +273,9 @@ impl CharterState {
         }
         for (pair, history) in &records.vouches {
             let members = self.members.contains_key(&pair.0) && self.members.contains_key(&pair.1);
-            if let Some(Some(ground)) = history.now().filter(|_| members) {
-                self.vouches.insert(*pair, *ground);
+            let vouch = at.vouch(&pair.1, history).filter(|_| members);
+            if let Some(ground) = vouch.and_then(|entry| entry.value) {
+                self.vouches.insert(*pair, ground);
             }
         }
     }
@@ -315,11 +328,19 @@ impl CharterState {
         let removals: Vec<_> =
             self.removals.iter().map(|(person, (acts, ban))| (person, acts, ban)).collect();
         let vouches: Vec<_> = self.vouches.iter().map(|((from, to), ground)| (from, to, ground)).collect();
+        let fences: Vec<_> = self
+            .fences
+            .iter()
+            .map(|(device, ends)| {
+                (device, ends.iter().map(|(stream, end)| (stream, *end)).collect::<Vec<_>>())
+            })
+            .collect();
+        let granted: Vec<_> = self.granted.iter().collect();
         codec::encode(&(
             (&self.kind, &self.settings, self.rules),
             (&self.members, &self.former, &self.devices, &self.former_devices),
             (&self.invites, &self.channels, &self.allotments),
-            (vouches, removals),
+            (vouches, removals, fences, granted),
         ))
     }
 }

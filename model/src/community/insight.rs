@@ -20,7 +20,7 @@ use crate::trust::evidence::{Evidence, Moderation, Settled, Severity, Vouch, Vou
 /// Where a replica stands, in two hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Hash of where every stream of every device ends.
+    /// Hash of where all lines of all feeds end: of which changes are here.
     pub frontier: [u8; 32],
     /// [`CommunityState::hash`](super::CommunityState::hash): the same on every
     /// replica with the same frontier that can read charter and ledger.
@@ -31,7 +31,14 @@ impl Community {
     /// Where this replica stands. Two with one frontier and two states would
     /// be a fault of the program, or of a disk.
     pub fn checkpoint(&self) -> Checkpoint {
-        let ends: Vec<_> = self.frontier().collect();
+        let mut ends: Vec<_> = self
+            .contexts
+            .iter()
+            .filter(|(_, context)| context.at.seq > 0)
+            .map(|(line, context)| (line.feed, context.at))
+            .collect();
+        // Which line arrived first is each replica's own matter.
+        ends.sort_by_key(|(feed, end)| (*feed, end.hash));
         Checkpoint { frontier: *blake3::hash(&codec::encode(&ends)).as_bytes(), state: self.state.hash() }
     }
 

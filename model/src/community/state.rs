@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Community;
 use crate::amount::Amount;
-use crate::charter::CharterState;
+use crate::charter::{CharterState, Permission};
 use crate::cluster::{Machine, Model, SHARDS_PER_MACHINE_MAX};
 use crate::dispute::Disputes;
 use crate::id::{BlobHash, ChangeHash, CommunityId, DeviceId};
@@ -58,7 +58,10 @@ impl CommunityState {
             state.moderation = Arc::new(community.charter.moderation().clone());
         }
         if things {
-            let is_there = |device: &DeviceId| state.charter.is_member(device);
+            // Whoever may not share has no machines and models here.
+            let is_there = |device: &DeviceId| {
+                state.charter.role_of(device).is_some_and(|role| role.may(Permission::Share))
+            };
             state.machines = Arc::new(community.machines.of(is_there));
             state.models = Arc::new(community.models.of(is_there));
         }

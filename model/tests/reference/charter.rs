@@ -97,7 +97,7 @@ pub(crate) struct RefChannel {
     pub(crate) archived: bool,
     pub(crate) closed: bool,
     pub(crate) guests: bool,
-    /// Who was added and not taken out since, whether a member or not.
+    /// Members who were added and not taken out since.
     pub(crate) people: BTreeSet<PersonId>,
 }
 
@@ -285,7 +285,8 @@ fn report_places(view: &View<'_>, out: &mut Reference) {
         if let (Some((name, archived)), Some((closed, guests))) =
             (view.channel(channel), view.channel_door(channel))
         {
-            let people = view.channel_people(channel);
+            let mut people = view.channel_people(channel);
+            people.retain(|person| view.is_member(*person));
             out.channels
                 .insert(channel, RefChannel { name: name.to_owned(), archived, closed, guests, people });
         }
@@ -304,6 +305,9 @@ fn report_event(view: &View<'_>, at: usize, out: &mut Reference) {
         E::Allotted { person, amount, .. } => {
             out.allotments.insert(act.id, (*person, *amount));
         }
+        // What was said of someone before they left does not come back with them.
+        E::Vouched { person, .. } | E::VouchWithdrawn { person }
+            if view.admissions(*person).last().is_none_or(|came| !view.is_of_admission(at, *came)) => {}
         E::Vouched { person, ground } => {
             out.vouches.insert((author, *person), *ground);
         }

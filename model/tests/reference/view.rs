@@ -193,7 +193,7 @@ impl<'a> View<'a> {
     }
 
     /// What is said of a person counts if it knows their last coming, or is it.
-    fn is_of_admission(&self, at: usize, came: usize) -> bool {
+    pub(crate) fn is_of_admission(&self, at: usize, came: usize) -> bool {
         at == came || self.dag.past[at].contains(&came)
     }
 

@@ -29,7 +29,7 @@ impl Pass {
             }
             CharterEvent::RulesAdopted { version } => {
                 entitled(author.role.may(Permission::ChangeSettings) && *version > 0)?;
-                self.records.rules = self.records.rules.max(*version);
+                self.records.rules = *version;
             }
             CharterEvent::HistoryGranted { person, audience } => {
                 let at = self.at(dag, number);
@@ -39,7 +39,7 @@ impl Pass {
                         && at.reads(&author.person, audience)
                         && at.reads(person, audience),
                 )?;
-                self.records.grants.entry((*person, *audience)).or_insert(number);
+                self.records.grants.entry((*person, *audience)).or_default().push(number, ());
             }
             CharterEvent::Allotted { person, amount, note } => {
                 let fits = *amount > Amount::ZERO && *amount <= Amount::LOCK_MAX && is_note(note);
