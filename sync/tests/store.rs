@@ -24,7 +24,7 @@ fn channel(n: u8) -> Stream {
 }
 
 fn append(store: &mut Store, run: Run) {
-    let position = store.position(&run.feed).expect("readable");
+    let position = store.position(run.feed).expect("readable");
     store.append(&admit(run, &position).expect("authentic")).expect("stored");
 }
 
@@ -61,7 +61,7 @@ fn what_is_appended_is_there_after_reopening() {
     let store = Store::open(&path).expect("opens again");
     for run in &written {
         let max_bytes = run.changes.iter().map(|change| change.payload.len()).sum();
-        let read = store.read_run(&run.feed, run.first_seq - 1, max_bytes).expect("readable");
+        let read = store.read_run(run.feed, run.first_seq - 1, max_bytes).expect("readable");
         assert_eq!(read.as_ref(), Some(run));
     }
     let stored = store.lines(CommunityId::from_bytes([1; 32])).expect("readable");
@@ -69,15 +69,15 @@ fn what_is_appended_is_there_after_reopening() {
     for StoredLine { id, parent, base_seq, end } in stored {
         assert_eq!((id.number, parent, base_seq), (0, None, 0), "an honest feed is one line");
         let feed = id.feed;
-        assert_eq!(store.position(&feed).expect("readable"), end);
-        assert_eq!(store.hash_at(&feed, end.seq).expect("readable"), Some(end.hash));
-        assert_eq!(store.hash_at(&feed, end.seq + 1).expect("readable"), None);
-        assert_eq!(store.read_run(&feed, end.seq, usize::MAX).expect("readable"), None);
-        assert_eq!(store.read_run(&feed, u64::MAX, 0).expect("readable"), None);
+        assert_eq!(store.position(feed).expect("readable"), end);
+        assert_eq!(store.hash_at(feed, end.seq).expect("readable"), Some(end.hash));
+        assert_eq!(store.hash_at(feed, end.seq + 1).expect("readable"), None);
+        assert_eq!(store.read_run(feed, end.seq, usize::MAX).expect("readable"), None);
+        assert_eq!(store.read_run(feed, u64::MAX, 0).expect("readable"), None);
     }
     let absent = feed(3, Stream::Ledger);
-    assert_eq!(store.position(&absent).expect("readable"), FeedPosition::START);
-    assert_eq!(store.read_run(&absent, 0, usize::MAX).expect("readable"), None);
+    assert_eq!(store.position(absent).expect("readable"), FeedPosition::START);
+    assert_eq!(store.read_run(absent, 0, usize::MAX).expect("readable"), None);
 }
 
 #[test]
@@ -94,16 +94,16 @@ fn runs_are_cut_only_where_they_were_signed() {
             end += count;
             signed.push(end as u64);
         }
-        let all = store.position(&feed).expect("readable");
+        let all = store.position(feed).expect("readable");
         for max_bytes in [0, 1, 40, 200, 1_000, usize::MAX] {
-            let (read, cuts) = read_through(&store, &feed, max_bytes);
+            let (read, cuts) = read_through(&store, feed, max_bytes);
             assert_eq!(read, all, "with {max_bytes} bytes");
             assert!(cuts.iter().all(|cut| signed.contains(cut)), "{cuts:?} in {signed:?}");
         }
         for _ in 0..40 {
             let after = rng.below(end) as u64;
-            let run = store.read_run(&feed, after, rng.below(600)).expect("readable").expect("more");
-            let hash = store.hash_at(&feed, after).expect("readable");
+            let run = store.read_run(feed, after, rng.below(600)).expect("readable").expect("more");
+            let hash = store.hash_at(feed, after).expect("readable");
             let start = hash.map_or(FeedPosition::START, |hash| FeedPosition { seq: after, hash });
             let accepted = admit(run, &start).expect("signed at its end");
             assert!(signed.contains(&accepted.end().seq));
@@ -120,7 +120,7 @@ fn limits_of_bytes_and_count_cut_between_signatures() {
     for n in 0..20 {
         append(&mut store, author.run(single, vec![message(n, &"x".repeat(100))]));
     }
-    let run = store.read_run(&single, 3, 500).expect("readable").expect("more");
+    let run = store.read_run(single, 3, 500).expect("readable").expect("more");
     let bytes: usize = run.changes.iter().map(|change| change.payload.len()).sum();
     assert_eq!((run.first_seq, bytes <= 500 && run.changes.len() > 1), (4, true));
 
@@ -129,7 +129,7 @@ fn limits_of_bytes_and_count_cut_between_signatures() {
     append(&mut store, author.messages(big, 0, FIRST));
     append(&mut store, author.messages(big, FIRST, 7));
     let lens = |after, max_bytes| {
-        let run = store.read_run(&big, after, max_bytes).expect("readable").expect("more");
+        let run = store.read_run(big, after, max_bytes).expect("readable").expect("more");
         run.changes.len()
     };
     assert_eq!(lens(0, usize::MAX), RUN_CHANGES_MAX);
@@ -137,7 +137,7 @@ fn limits_of_bytes_and_count_cut_between_signatures() {
     assert_eq!(lens(7, usize::MAX), FIRST, "both runs");
     assert_eq!(lens(7, 1), FIRST - 7);
     assert_eq!(lens(FIRST as u64, 1), 7);
-    let full = store.position(&big).expect("readable");
+    let full = store.position(big).expect("readable");
     assert_eq!(admit(author.messages(big, RUN_CHANGES_MAX, 1), &full), Err(Rejection::Count(1)));
 }
 
@@ -151,9 +151,9 @@ fn a_run_accepted_against_another_position_changes_nothing() {
     assert!(matches!(store.append(&second), Err(StoreError::Damaged(_))), "a gap");
     store.append(&first).expect("in place");
     assert!(matches!(store.append(&first), Err(StoreError::Damaged(_))), "twice");
-    assert_eq!(store.position(&feed).expect("readable"), first.end());
+    assert_eq!(store.position(feed).expect("readable"), first.end());
     store.append(&second).expect("in place now");
-    assert_eq!(read_through(&store, &feed, 1), (second.end(), vec![3, 6]));
+    assert_eq!(read_through(&store, feed, 1), (second.end(), vec![3, 6]));
 }
 
 /// Lines that part, in a tree three deep: each is read through those it parts
@@ -301,7 +301,7 @@ fn p2_a_killed_writer_loses_no_appended_run_and_a_torn_log_leaves_a_prefix() {
     for n in 0..12 {
         append(&mut store, author.messages(feed, n, 1 + n % 3));
     }
-    let end = store.position(&feed).expect("readable");
+    let end = store.position(feed).expect("readable");
     let log = std::fs::read(folder.path().join("store.db-wal")).expect("a log");
     let main = std::fs::read(&path).expect("a file");
     let mut rng = Rng(0x5709_0002);
@@ -312,10 +312,10 @@ fn p2_a_killed_writer_loses_no_appended_run_and_a_torn_log_leaves_a_prefix() {
         let keep = if cut == 0 { log.len() } else { rng.below(log.len()) };
         std::fs::write(folder.path().join(format!("copy{cut}.db-wal")), &log[..keep]).expect("copied");
         let copy = Store::open(&copy).expect("a torn log is no damage");
-        let (read, _) = read_through(&copy, &feed, 100);
-        assert_eq!(copy.position(&feed).expect("readable"), read, "whole runs only");
+        let (read, _) = read_through(&copy, feed, 100);
+        assert_eq!(copy.position(feed).expect("readable"), read, "whole runs only");
         assert!(cut > 0 || read == end, "nothing that was appended is lost");
-        let kept = store.hash_at(&feed, read.seq).expect("readable");
+        let kept = store.hash_at(feed, read.seq).expect("readable");
         assert!(read == FeedPosition::START || kept == Some(read.hash), "another history");
         reached = reached.max(read.seq);
     }

@@ -72,7 +72,7 @@ fn cursors_know_every_kind_of_stream() {
         Err(ViewsError::Gap { from_seq: 4, met_seq: 5, .. })
     ));
     drop(views);
-    let cursors = Views::open(folder.path()).and_then(|views| Ok(views.cursors().expect("cursors")));
+    let cursors = Views::open(folder.path()).map(|views| views.cursors().expect("cursors"));
     let cursors = cursors.expect("the same file");
     assert_eq!(cursors[&LineId { feed: feeds[1], number: 1 }], 3);
     assert_eq!(cursors[&feeds[1].into()], expected[&feeds[1].into()], "the first line stays where it was");
