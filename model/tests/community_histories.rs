@@ -266,7 +266,8 @@ impl Reader {
 
     /// Remembers events, without the numbers of lines.
     fn note(&mut self, inserted: Inserted) {
-        let events = inserted.events.into_iter().map(|event| (event.hash, VerifiedEvent { line: 0, ..event }));
+        let events =
+            inserted.events.into_iter().map(|event| (event.hash, VerifiedEvent { line: 0, ..event }));
         self.events.extend(events);
     }
 
@@ -290,7 +291,11 @@ impl Reader {
             let Some((removals, _)) = state.charter.removals.get(person) else { continue };
             if removals.iter().any(|removal| view.knows(removal)) {
                 assert_ne!(state.ledger.standing(&event.hash), Some(Standing::Counted), "seed {seed}");
-                assert_ne!(self.community.word_standing(event), WordStanding::Counts, "seed {seed}: {event:?}");
+                assert_ne!(
+                    self.community.word_standing(event),
+                    WordStanding::Counts,
+                    "seed {seed}: {event:?}"
+                );
             }
         }
     }
@@ -360,7 +365,11 @@ fn check(seed: u64) {
         let (ledger, other) = (&state.ledger, &expected.ledger);
         assert_eq!(ledger.encode_state(), other.encode_state(), "seed {seed}, order {order}: the ledger");
         assert_eq!(state.hash(), expected.hash(), "seed {seed}, order {order}");
-        assert_eq!(growing.community.checkpoint(), whole.community.checkpoint(), "seed {seed}, order {order}");
+        assert_eq!(
+            growing.community.checkpoint(),
+            whole.community.checkpoint(),
+            "seed {seed}, order {order}"
+        );
         assert!(growing.standings() == standings, "seed {seed}, order {order}: what counts");
         assert_eq!(
             (&state.machines, &state.models, &state.headroom),

@@ -11,12 +11,22 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use data_encoding::HEXLOWER;
-use exo_model::Event;
+use exo_model::amount::Amount;
+use exo_model::board::BoardContents;
+use exo_model::board::contents::board_id;
 use exo_model::codec::encode;
+use exo_model::conversation::direct_id;
 use exo_model::envelope::{ENVELOPE_VERSION, Envelope, EnvelopeError, SegmentEnd, sealed_context};
-use exo_model::feed::{FeedPosition, Stream};
+use exo_model::export::Exporter;
+use exo_model::feed::{FeedPosition, Stream, author as author_run};
 use exo_model::id::KeyId;
-use samples::{FAMILIES, PARTS, every_event, every_part, feed, hash, name_of, signature};
+use exo_model::ledger::Voucher;
+use exo_model::port::Signer as _;
+use exo_model::{CommunityState, Event};
+use samples::{
+    COMMUNITY, FAMILIES, NOW, PARTS, author, certificate, change, every_event, every_part, feed, hash,
+    name_of, person, signature, ticket,
+};
 
 macro_rules! files {
     ($($family:literal => $file:literal),* $(,)?) => {
@@ -43,6 +53,7 @@ files!(
     "PrivateEvent" => "private",
     "parts" => "parts",
     "envelope" => "envelope",
+    "outside" => "outside",
 );
 
 fn golden(family: &str) -> BTreeMap<&'static str, Vec<u8>> {
@@ -111,6 +122,37 @@ fn every_variant_inside_events_keeps_its_bytes() {
         }
     }
     hold("parts", &parts);
+}
+
+/// What leaves a community or names something in it: signatures, tickets, ids
+/// that follow from what they name, a whole export.
+#[test]
+fn what_is_signed_named_and_exported_keeps_its_bytes() {
+    let position = FeedPosition { seq: 7, hash: hash(7) };
+    let people = [person(1), person(2)].into();
+    let contents =
+        BoardContents { texts: [("notes".to_owned(), "Water.".to_owned())].into(), ..Default::default() };
+    let voucher =
+        Voucher::sign(&author(), &COMMUNITY, hash(1), &author().device(), Amount::from_token_mib(600));
+    let run = author_run(&author(), feed(Stream::Ledger), &FeedPosition::START, change(NOW, b"sealed"));
+    let (mut exporter, mut export) = Exporter::new(COMMUNITY);
+    export.extend(exporter.segment(&run).expect("in order"));
+    export.extend(exporter.finish());
+    let samples: BTreeMap<_, Vec<u8>> = [
+        ("signed_change", feed(Stream::Charter).with_segment(3).signed_message(&position)),
+        ("run", encode(&run)),
+        ("voucher", encode(&voucher)),
+        ("ticket", ticket().to_string().into_bytes()),
+        ("join_request", encode(&ticket().request(certificate(), "Ana".into()))),
+        ("direct_id", direct_id(&COMMUNITY, &people).as_bytes().to_vec()),
+        ("board_id", board_id(COMMUNITY, author().device(), &contents).as_bytes().to_vec()),
+        ("export", export),
+        ("empty_state_hash", CommunityState::empty(COMMUNITY).hash().to_vec()),
+    ]
+    .into_iter()
+    .map(|(name, bytes)| (name.to_owned(), bytes))
+    .collect();
+    hold("outside", &samples);
 }
 
 /// The three forms an envelope takes: first of a feed, following with what is
