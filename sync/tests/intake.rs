@@ -395,3 +395,29 @@ async fn a12_a_segment_waits_for_the_one_before() {
     home.replica.ingest(first).await.expect("a member's");
     assert_eq!(home.replica.ingest(next).await.expect("has its place"), Ingested::Stored(1));
 }
+
+/// Segments that go on after the next one began are lines too: one is enough.
+#[tokio::test]
+async fn l1_a_device_whose_segments_all_go_on_is_heard_once() {
+    let home = Home::found(1);
+    home.admit(2).await;
+    let charter = FeedId::new(home.community, device(2), Stream::Charter);
+    let mut author = Author::new(2);
+    let mut run = author.run(charter, vec![message(9, "one")]);
+    let mut became = Vec::new();
+    for segment in 0..3 {
+        let here = charter.with_segment(segment);
+        let end = SegmentEnd { end: author.end_of(&here), signature: run.signature };
+        let beyond = author.run(here, vec![message(9, "goes on")]);
+        let mut opening = message(10, "next");
+        let mut envelope = Envelope::decode(&opening.payload).expect("an envelope");
+        envelope.previous = Some(end);
+        opening.payload = envelope.encode();
+        home.replica.ingest(run).await.expect("a member's");
+        run = author.run(charter.with_segment(segment + 1), vec![opening]);
+        home.replica.ingest(run.clone()).await.expect("follows the one before");
+        became.push(home.replica.ingest(beyond).await.is_ok());
+    }
+    assert_eq!(became, [true, false, false]);
+    assert_eq!(proofs(&home), 1);
+}

@@ -4,6 +4,7 @@
 //! tell each other never wait for one another with full buffers.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -71,10 +72,18 @@ pub(super) async fn run(
 ) -> Result<Outcome, ExchangeError> {
     let (frames_in, mut incoming) = mpsc::channel(FRAMES_IN_FLIGHT);
     let (outgoing, mut frames_out) = mpsc::channel::<Frame>(FRAMES_IN_FLIGHT);
+    let written = AtomicUsize::new(0);
     let reader = async {
         loop {
-            let frame =
-                tokio::time::timeout(SILENCE_MAX, wire::read::<_, Frame>(&mut recv, FRAME_BYTES_MAX)).await;
+            let mut read = pin!(wire::read::<_, Frame>(&mut recv, FRAME_BYTES_MAX));
+            // Who waits for what we send has nothing to say meanwhile.
+            let frame = loop {
+                let before = written.load(Ordering::Relaxed);
+                let frame = tokio::time::timeout(SILENCE_MAX, &mut read).await;
+                if frame.is_ok() || written.load(Ordering::Relaxed) == before {
+                    break frame;
+                }
+            };
             let (item, last) = match frame {
                 Ok(Ok(Some(frame))) => (Ok(frame), false),
                 Ok(Ok(None)) => (Err(ExchangeError::Ended), true),
@@ -87,10 +96,11 @@ pub(super) async fn run(
         }
     };
     // Owns its end of the queue: whoever sends to a broken writer hears of it.
+    let written = &written;
     let writer = async move {
         while let Some(frame) = frames_out.recv().await {
             match tokio::time::timeout(SILENCE_MAX, wire::write(&mut send, &frame, FRAME_BYTES_MAX)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => drop(written.fetch_add(1, Ordering::Relaxed)),
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) => return Err(ExchangeError::Silence),
             }

@@ -12,6 +12,7 @@ use exo_model::id::ChangeHash;
 use exo_model::port::ChangeStore as _;
 use exo_model::quota::Allowance;
 
+use super::proofs::stated_end;
 use super::worker::Worker;
 use super::{Ingested, ReplicaError};
 use crate::session::RUN_BYTES_MAX;
@@ -24,6 +25,8 @@ const FEEDS_PER_DEVICE_MAX: usize = 16_384;
 /// Most lines that one feed may part into; in the charter all of one device's.
 /// Those that other people wrote under are taken beyond.
 const LINES_MAX: usize = 1_024;
+/// Lines of the charter taken for being long.
+const LONG_LINES_MAX: usize = 64;
 /// Payload beyond which a run may be the beginning of a longer line, bytes.
 const LONG_RUN_BYTES: usize = RUN_BYTES_MAX / 2;
 
@@ -53,7 +56,7 @@ impl Worker {
         let Some(new) = accepted.beyond(&known, None)? else { return Ok(Ingested::Known) };
         let parts = self.store.parts(&new)?;
         let (parts, is_next) = match self.segment_before(&new)? {
-            Before::Ends => (parts, true),
+            Before::Ends => (parts || self.overruns(&new)?, true),
             Before::GoesOn => (true, true),
             Before::NotHere => (parts, false),
         };
@@ -84,6 +87,32 @@ impl Worker {
         Ok(if goes_on { Before::GoesOn } else { Before::Ends })
     }
 
+    /// Whether a run of the charter goes on after the next segment began where
+    /// it starts or before: then it parts from that.
+    fn overruns(&self, run: &AcceptedRun) -> Result<bool, ReplicaError> {
+        let feed = run.feed();
+        let Some(next) = feed.segment.checked_add(1).map(|next| feed.with_segment(next)) else {
+            return Ok(false);
+        };
+        if feed.stream != Stream::Charter || run.first_seq() == 1 {
+            return Ok(false);
+        }
+        let opened = self.store.lines_of(&next)?;
+        let Some(line) = self.store.line_through(feed, &run.start())?.filter(|_| !opened.is_empty()) else {
+            return Ok(false);
+        };
+        for opened in opened {
+            let opening = self.store.read_run(opened.id, 0, 1)?;
+            let Some(stated) = opening.as_ref().and_then(stated_end) else { continue };
+            let is_named = stated.end.seq <= run.start().seq
+                && self.store.hash_at(line, stated.end.seq)? == Some(stated.end.hash);
+            if is_named {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether a run that parts from what is stored becomes a line of its own.
     ///
     /// Two lines are enough for a proof; what else the author signs is nobody's
@@ -110,8 +139,8 @@ impl Worker {
         let acts = run.hashes().iter().copied().collect();
         let (others_wait, for_this) = charter.are_awaited(&acts, &feed.device);
         let bytes: usize = run.changes().iter().map(|change| change.payload.len()).sum();
-        let is_unclear = others_wait || bytes > LONG_RUN_BYTES;
-        Ok(parted == 0 || for_this || (is_unclear && parted < LINES_MAX))
+        let is_long = bytes > LONG_RUN_BYTES && parted < LONG_LINES_MAX;
+        Ok(parted == 0 || for_this || is_long || (others_wait && parted < LINES_MAX))
     }
 
     /// Whether the run's author and stream are known, and what it needs is.

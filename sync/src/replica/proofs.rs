@@ -38,8 +38,12 @@ impl Worker {
         if self.proven_place(&feed).is_some() {
             return Ok(());
         }
-        if let Some(line) = self.store.lines_of(&feed)?.last().filter(|_| parts) {
-            self.prove_parting(line)?;
+        if let Some(line) = self.store.lines_of(&feed)?.last().filter(|_| parts)
+            && !self.prove_parting(line)?
+            && feed.stream == Stream::Charter
+        {
+            // Others take a further line of the charter once it is cited.
+            tolerated(self.join_heads(1))?;
         }
         self.prove_overrun(&feed)?;
         match feed.segment.checked_sub(1) {
@@ -70,49 +74,67 @@ impl Worker {
         Ok(())
     }
 
-    /// Two changes at the place where a line parts from another.
-    fn prove_parting(&mut self, line: &StoredLine) -> Result<(), ReplicaError> {
+    /// Two changes at the place where a line parts from another. Returns whether
+    /// a proof of it fits an event.
+    fn prove_parting(&mut self, line: &StoredLine) -> Result<bool, ReplicaError> {
         let (feed, seq) = (line.id.feed, line.base_seq + 1);
         if line.id.number == 0 || self.is_proven(&feed, seq) {
-            return Ok(());
+            return Ok(true);
         }
         let other = LineId { feed, number: line.parent.unwrap_or(0) };
         let (Some(one), Some(other)) = (self.branch(line.id, seq)?, self.branch(other, seq)?) else {
-            return Ok(());
+            return Ok(false);
         };
         let proof = EquivocationProof::of_fork(feed, one, other);
         self.prove(&feed, proof.map_err(|reason| reason.to_string()))
     }
 
     /// A segment that goes on after the end that the next one names, or that
-    /// names an end on another line.
+    /// names an end on another line. Tries one proof: whoever signs many lines
+    /// that fit no event does not make everyone try them all.
     fn prove_overrun(&mut self, feed: &FeedId) -> Result<(), ReplicaError> {
         let Some(next) = feed.segment.checked_add(1).map(|next| feed.with_segment(next)) else {
             return Ok(());
         };
-        for line in self.store.lines_of(&next)? {
-            let Some(opening) = self.store.read_run(line.id, 0, 1)? else { continue };
-            let Some(SegmentEnd { end, signature }) = stated_end(&opening) else { continue };
-            for line in self.store.lines_of(feed)? {
-                let at_end = self.store.hash_at(line.id, end.seq)?;
-                if at_end == Some(end.hash) && line.end.seq > end.seq {
-                    if self.is_proven(feed, end.seq + 1) {
-                        continue;
-                    }
-                    let Some(beyond) = self.branch(line.id, end.seq + 1)? else { continue };
-                    let (opening, signature) = (opening.changes.clone(), opening.signature);
-                    let proof = EquivocationProof::Overrun { feed: *feed, beyond, opening, signature };
-                    let verified = proof.verify().map(|()| proof);
-                    self.prove(feed, verified.map_err(|reason| reason.to_string()))?;
-                } else if at_end.is_some_and(|hash| hash != end.hash) && !self.is_proven(feed, end.seq) {
-                    let Some(one) = self.branch(line.id, end.seq)? else { continue };
-                    let other = Branch { at: end, then: Vec::new(), signature };
-                    let proof = EquivocationProof::of_fork(*feed, one, other);
-                    self.prove(feed, proof.map_err(|reason| reason.to_string()))?;
+        let lines = self.store.lines_of(feed)?;
+        for opened in self.store.lines_of(&next)?.iter().take(PROOFS_AT_ONCE) {
+            let Some(opening) = self.store.read_run(opened.id, 0, 1)? else { continue };
+            let Some(stated) = stated_end(&opening) else { continue };
+            for line in lines.iter().take(PROOFS_AT_ONCE) {
+                if let Some(proof) = self.overrun(line, &opening, &stated)? {
+                    return self.prove(feed, proof).map(drop);
                 }
             }
         }
         Ok(())
+    }
+
+    /// What a line and the opening of the next segment prove, if they contradict
+    /// each other and that is not proven yet.
+    fn overrun(
+        &self,
+        line: &StoredLine,
+        opening: &Run,
+        stated: &SegmentEnd,
+    ) -> Result<Option<Result<EquivocationProof, String>>, ReplicaError> {
+        let (feed, end) = (line.id.feed, stated.end);
+        let at_end = self.store.hash_at(line.id, end.seq)?;
+        let proof = if at_end == Some(end.hash) && line.end.seq > end.seq {
+            if self.is_proven(&feed, end.seq + 1) {
+                return Ok(None);
+            }
+            let Some(beyond) = self.branch(line.id, end.seq + 1)? else { return Ok(None) };
+            let (opening, signature) = (opening.changes.clone(), opening.signature);
+            let proof = EquivocationProof::Overrun { feed, beyond, opening, signature };
+            proof.verify().map(|()| proof)
+        } else if at_end.is_some_and(|hash| hash != end.hash) && !self.is_proven(&feed, end.seq) {
+            let Some(one) = self.branch(line.id, end.seq)? else { return Ok(None) };
+            let other = Branch { at: end, then: Vec::new(), signature: stated.signature };
+            EquivocationProof::of_fork(feed, one, other)
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(proof.map_err(|reason| reason.to_string())))
     }
 
     /// A stored line from a place to the next signed one.
@@ -159,17 +181,18 @@ impl Worker {
         })
     }
 
-    /// Posts a proof. Whoever may not leaves it to others.
-    fn prove(&mut self, feed: &FeedId, proof: Result<EquivocationProof, String>) -> Result<(), ReplicaError> {
+    /// Posts a proof; whoever may not leaves it to others. Returns whether there
+    /// is one.
+    fn prove(
+        &mut self,
+        feed: &FeedId,
+        proof: Result<EquivocationProof, String>,
+    ) -> Result<bool, ReplicaError> {
         match proof {
-            Ok(proof) => tolerated(self.record(Intent::ProveEquivocation(Box::new(proof)))),
+            Ok(proof) => tolerated(self.record(Intent::ProveEquivocation(Box::new(proof)))).map(|()| true),
             Err(reason) => {
-                tracing::warn!(%feed, %reason, "two lines that cannot be proven in one event");
-                // Others take a further line of the charter once it is cited.
-                match feed.stream {
-                    Stream::Charter => tolerated(self.join_heads(1)),
-                    _ => Ok(()),
-                }
+                tracing::debug!(%feed, %reason, "two lines that cannot be proven in one event");
+                Ok(false)
             }
         }
     }
@@ -184,6 +207,6 @@ fn tolerated<T>(result: Result<T, ReplicaError>) -> Result<(), ReplicaError> {
 }
 
 /// The end of the segment before that a segment's first change names.
-fn stated_end(opening: &Run) -> Option<SegmentEnd> {
+pub(super) fn stated_end(opening: &Run) -> Option<SegmentEnd> {
     Envelope::decode(&opening.changes.first()?.payload).ok()?.previous
 }

@@ -13,7 +13,8 @@ use exo_model::port::StoredLine;
 
 use super::{FeedHead, MARKS_MAX, WANTS_MAX, Window};
 
-/// Positions of one feed that are looked up at most, and of all feeds; the rest
+/// Positions of one feed that are looked up at most, and of all feeds beyond
+/// the first of each; the rest
 /// of what a peer claims waits for another exchange.
 const LOOKUPS_PER_FEED: usize = 16;
 const LOOKUPS: usize = 512;
@@ -21,6 +22,8 @@ const LOOKUPS: usize = 512;
 /// whoever signs many keeps nobody from asking for others'.
 const WANTS_PER_FEED: usize = 4;
 const WANTS_PER_DEVICE: usize = 8;
+/// Lines of one device that are sent before those of all others.
+const SENDS_PER_DEVICE: usize = 256;
 
 /// Looks up what is stored.
 pub trait LineIndex {
@@ -142,6 +145,15 @@ pub fn compare<I: LineIndex>(
     found.wants.truncate(WANTS_MAX);
     // Lines of a feed stay in their order: later ones part from earlier ones.
     found.send.sort_by_key(|sending| (sending.feed.stream, sending.feed.device, sending.feed.segment));
+    // Whoever writes very many feeds is heard out after the others.
+    let mut sent: BTreeMap<DeviceId, usize> = BTreeMap::new();
+    let (first, rest) = found.send.into_iter().partition(|sending: &Sending| {
+        let of_device = sent.entry(sending.feed.device).or_default();
+        *of_device += 1;
+        *of_device <= SENDS_PER_DEVICE
+    });
+    found.send = first;
+    found.send.extend::<Vec<_>>(rest);
     Ok(found)
 }
 
@@ -170,9 +182,13 @@ impl Lines {
                 known.entry(0).or_insert(0);
             } else if let Some(line) = ends.get(&at.hash).filter(|line| line.end == *at) {
                 self.note(line.id.number, at.seq, &mut known);
-            } else if at.seq <= longest && looked_up < LOOKUPS_PER_FEED && *lookups > 0 {
+            } else if at.seq <= longest && (looked_up == 0 || (looked_up < LOOKUPS_PER_FEED && *lookups > 0))
+            {
+                // The first is free: an honest feed needs no more.
+                if looked_up > 0 {
+                    *lookups -= 1;
+                }
                 looked_up += 1;
-                *lookups -= 1;
                 let feed = &self.0[0].id.feed;
                 match index.line_through(feed, at)? {
                     Some(number) => self.note(number, at.seq, &mut known),
