@@ -19,6 +19,7 @@ use exo_model::id::{CommunityId, DeviceId, KeyId};
 use exo_model::invite::{JoinRequest, TICKET_PREFIX, Ticket, verify_proof};
 use exo_model::phrase::RecoveryPhrase;
 use exo_model::private::PrivateState;
+use exo_model::profile::{PROFILE_PREFIX, PublicProfile};
 use exo_model::sealing::{SealContext, SealedFor, SealedKey, SealingKey, open_key};
 use exo_model::{ChangeHash, Community, Event};
 
@@ -26,13 +27,14 @@ use exo_model::{ChangeHash, Community, Event};
 pub(crate) type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their fuzz target.
-pub(crate) const TARGETS: [(&str, Target); 18] = [
+pub(crate) const TARGETS: [(&str, Target); 19] = [
     ("run", run),
     ("envelope", envelope),
     ("event", event),
     ("ticket", ticket),
     ("ticket_contents", ticket_contents),
     ("join_request", join_request),
+    ("public_profile", public_profile),
     ("certificate", certificate),
     ("sealed_key", sealed_key),
     ("sealed_for", sealed_for),
@@ -130,6 +132,15 @@ pub(crate) fn ticket_contents(bytes: &[u8]) -> bool {
     assert_eq!(ticket.to_string(), text);
     assert!(exo_model::text::is_clean_name(&ticket.community_name));
     let _ = ticket.key();
+    true
+}
+
+/// A community's profile as strangers get it; few mutants pass its signature.
+pub(crate) fn public_profile(bytes: &[u8]) -> bool {
+    let text = format!("{PROFILE_PREFIX}{}", data_encoding::BASE32_NOPAD.encode(bytes).to_lowercase());
+    let Ok(profile) = text.parse::<PublicProfile>() else { return false };
+    assert_eq!(profile.to_string(), text);
+    assert!(exo_model::text::is_clean_name(&profile.name));
     true
 }
 

@@ -34,6 +34,7 @@ pub mod moderation;
 pub mod phrase;
 pub mod port;
 pub mod private;
+pub mod profile;
 pub mod quota;
 pub mod register;
 pub mod safety_words;

@@ -22,6 +22,7 @@ use exo_model::feed::{FeedPosition, Stream, author as author_run};
 use exo_model::id::KeyId;
 use exo_model::ledger::Voucher;
 use exo_model::port::Signer as _;
+use exo_model::profile::{PROFILE_PREFIX, PublicProfile};
 use exo_model::{CommunityState, Event};
 use samples::{
     COMMUNITY, FAMILIES, NOW, PARTS, author, certificate, change, every_event, every_part, feed, hash,
@@ -124,6 +125,18 @@ fn every_variant_inside_events_keeps_its_bytes() {
     hold("parts", &parts);
 }
 
+/// As an owner's device signs it, read as strangers read it.
+fn public_profile() -> Vec<u8> {
+    let said = ("Garden", "Plants and machines.", "Be kind.");
+    let message = encode(&("exo/profile/1", COMMUNITY, said.0, said.1, said.2, NOW));
+    let signature = author().sign(&message);
+    let bytes = encode(&(COMMUNITY, said.0, said.1, said.2, author().device(), NOW, signature));
+    let text = format!("{PROFILE_PREFIX}{}", data_encoding::BASE32_NOPAD.encode(&bytes).to_lowercase());
+    let profile: PublicProfile = text.parse().expect("what was signed");
+    assert_eq!(profile.to_string(), text);
+    bytes
+}
+
 /// What leaves a community or names something in it: signatures, tickets, ids
 /// that follow from what they name, a whole export.
 #[test]
@@ -144,6 +157,7 @@ fn what_is_signed_named_and_exported_keeps_its_bytes() {
         ("voucher", encode(&voucher)),
         ("ticket", ticket().to_string().into_bytes()),
         ("join_request", encode(&ticket().request(certificate(), "Ana".into()))),
+        ("public_profile", public_profile()),
         ("direct_id", direct_id(&COMMUNITY, &people).as_bytes().to_vec()),
         ("board_id", board_id(COMMUNITY, author().device(), &contents).as_bytes().to_vec()),
         ("export", export),

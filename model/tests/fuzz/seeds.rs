@@ -39,6 +39,7 @@ pub(crate) fn of(target: &str) -> Vec<Vec<u8>> {
         "import_frames" => vec![frames()],
         "conversation" => vec![conversation().encode()],
         "private_state" => vec![private_state().encode()],
+        "public_profile" => vec![public_profile()],
         "community_snapshot" => vec![community_snapshot()],
         "phrase" => vec![RecoveryPhrase::from_entropy(&[4; 32]).words().join(" ").into_bytes()],
         "equivocation_proof" => proofs().iter().map(encode).collect(),
@@ -136,6 +137,14 @@ fn conversation() -> Conversation {
     conversation.mark_forked(hash(0x61));
     assert!(conversation.len() > 1);
     conversation
+}
+
+/// A profile as an owner's device signs it.
+pub(crate) fn public_profile() -> Vec<u8> {
+    let said = ("Garden", "Plants and machines.", "Be kind.");
+    let message = encode(&("exo/profile/1", COMMUNITY, said.0, said.1, said.2, NOW));
+    let signature = author().sign(&message);
+    encode(&(COMMUNITY, said.0, said.1, said.2, author().device(), NOW, signature))
 }
 
 /// Two feeds of words, of which one could not be read in full.
