@@ -17,7 +17,15 @@ pub(super) fn decide(community: &Community, intent: Intent) -> Result<(Stream, E
     let ledger = &community.state().ledger;
     let event = match intent {
         Intent::Lock { job, payee, max } => LedgerEvent::Locked { payee, purpose: Purpose::Job(job), max },
-        Intent::Order { payee, purpose, max } => LedgerEvent::Locked { payee, purpose, max },
+        Intent::Order { payee, purpose, max } => {
+            // Orders that cross the withdrawal count, and are declined; ours need not.
+            if let Purpose::Order { offer, .. } | Purpose::Booking { offer, .. } = &purpose
+                && ledger.offers().get(offer).is_some_and(|offer| offer.withdrawn)
+            {
+                return Err(Refusal::OfferWithdrawn);
+            }
+            LedgerEvent::Locked { payee, purpose, max }
+        }
         Intent::Settle(voucher) => {
             LedgerEvent::Settled { lock: voucher.lock, amount: voucher.amount, voucher: voucher.signature }
         }

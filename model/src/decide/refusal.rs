@@ -92,6 +92,9 @@ pub enum Refusal {
     /// The board edit is out of bounds.
     #[error(transparent)]
     Board(#[from] EditError),
+    /// An offer that is known to be gone.
+    #[error("this offer was taken back; choose another one")]
+    OfferWithdrawn,
     /// A private community is for one person.
     #[error("this is your private community: nobody else can join it; add your own devices instead")]
     PrivateCommunity,
