@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dag::{Act, ActIx, Dag, Past};
 use fences::Applied;
 use pass::Pass;
-use people::{At, Entry, Removal};
+use people::{At, Entry};
 
 use crate::amount::Amount;
 use crate::dispute::Disputes;
@@ -343,25 +343,27 @@ impl View<'_> {
     /// (removals, revocations, a lower role, leaving a channel) is known here.
     pub fn reflects_removals_known_to(&self, other: &View<'_>) -> bool {
         let records = &self.charter.pass.records;
-        let dag = &self.charter.dag;
         let is_reflected = |act: ActIx| self.at().knows(act) || !other.at().knows(act);
-        // What takes several is there once enough signatures are.
-        let removal =
-            |entry: &Entry<Removal>| entry.is_known(dag, &self.past) || !entry.is_known(dag, &other.past);
-        let role = |entry: &Entry<Role>| entry.is_known(dag, &self.past) || !entry.is_known(dag, &other.past);
         records.people.values().all(|person| {
-            person.removals.0.iter().all(removal)
+            person.removals.0.iter().all(|entry| self.reflects(other, entry))
                 && person
                     .roles
                     .0
                     .windows(2)
                     .filter(|two| two[1].value < two[0].value)
-                    .all(|two| role(&two[1]))
+                    .all(|two| self.reflects(other, &two[1]))
         }) && records.endings().all(is_reflected)
             && records.channels.values().all(|channel| {
                 let entries = channel.people.values().flat_map(|history| &history.0);
                 entries.filter(|entry| !entry.value).all(|entry| is_reflected(entry.by))
             })
+    }
+
+    /// Whether this view knows the entry if the other does. What takes several
+    /// is there once enough signatures are.
+    fn reflects<T>(&self, other: &View<'_>, entry: &Entry<T>) -> bool {
+        let dag = &self.charter.dag;
+        entry.is_known(dag, &self.past) || !entry.is_known(dag, &other.past)
     }
 
     /// The member whose device this is.

@@ -304,8 +304,8 @@ pub fn rolls(position: &FeedPosition, first_time_ms: i64, now_ms: i64) -> bool {
         || (position.seq > 0 && now_ms.saturating_sub(first_time_ms) >= SEGMENT_AGE_MS)
 }
 
-/// The line from the first change of a later segment back to the one before,
-/// if the payload carries one.
-pub(crate) fn segment_end(payload: &[u8]) -> Option<SegmentEnd> {
-    Envelope::decode(payload).ok()?.previous
+/// The end of the segment before, as the first of these changes names it; `None`
+/// for a segment that follows none, and for changes that do not open one.
+pub fn segment_end(opening: &[Change]) -> Option<SegmentEnd> {
+    Envelope::decode(&opening.first()?.payload).ok()?.previous
 }

@@ -126,7 +126,7 @@ impl EquivocationProof {
                 })
             }
             Self::Overrun { feed, beyond, opening, signature } => {
-                let end = opening.first().and_then(|change| segment_end(&change.payload));
+                let end = segment_end(opening);
                 if end.is_none_or(|previous| previous.end.seq >= beyond.at.seq) {
                     return Err(NoProof::NotApart);
                 }
@@ -144,7 +144,7 @@ impl EquivocationProof {
     pub fn overrun_end(&self) -> Option<u64> {
         match self {
             Self::Fork { .. } => None,
-            Self::Overrun { opening, .. } => Some(segment_end(&opening.first()?.payload)?.end.seq),
+            Self::Overrun { opening, .. } => Some(segment_end(opening)?.end.seq),
         }
     }
 

@@ -203,7 +203,7 @@ fn check_segment_line(feed: &FeedId, first_seq: u64, changes: &[Change]) -> Resu
     if first_seq != 1 || feed.segment == 0 {
         return Ok(());
     }
-    let previous = changes.first().and_then(|change| segment_end(&change.payload));
+    let previous = segment_end(changes);
     let before = feed.with_segment(feed.segment - 1);
     let signed = previous.is_some_and(|previous| {
         previous.end.seq > 0

@@ -82,9 +82,7 @@ impl Bar {
         }
         let seq = match proof {
             EquivocationProof::Fork { left, .. } => left.at.seq,
-            EquivocationProof::Overrun { opening, .. } => {
-                segment_end(&opening.first()?.payload)?.end.seq.checked_add(1)?
-            }
+            EquivocationProof::Overrun { opening, .. } => segment_end(opening)?.end.seq.checked_add(1)?,
         };
         let place = Place { segment: feed.segment, seq };
         Some((feed.device, Self { place, settled: settled.to_vec() }))

@@ -7,12 +7,11 @@ use exo_model::charter::Standing;
 use exo_model::community::Community;
 use exo_model::envelope::Envelope;
 use exo_model::feed::gate::{self, AcceptedRun};
-use exo_model::feed::{Change, FeedId, FeedPosition, Rejection, Run, Stream};
+use exo_model::feed::{Change, FeedId, FeedPosition, Rejection, Run, Stream, segment_end};
 use exo_model::id::ChangeHash;
 use exo_model::port::ChangeStore as _;
 use exo_model::quota::Allowance;
 
-use super::proofs::stated_end;
 use super::worker::Worker;
 use super::{Ingested, ReplicaError};
 use crate::session::RUN_BYTES_MAX;
@@ -79,8 +78,7 @@ impl Worker {
         if feed.stream != Stream::Charter || run.first_seq() != 1 || feed.segment == 0 {
             return Ok(Before::Ends);
         }
-        let first = run.changes().first().and_then(|change| Envelope::decode(&change.payload).ok());
-        let Some(end) = first.and_then(|envelope| envelope.previous) else { return Ok(Before::NotHere) };
+        let Some(end) = segment_end(run.changes()) else { return Ok(Before::NotHere) };
         let before = feed.with_segment(feed.segment - 1);
         let Some(line) = self.store.line_through(&before, &end.end)? else { return Ok(Before::NotHere) };
         let goes_on = self.store.position(line)? != end.end;
@@ -103,7 +101,7 @@ impl Worker {
         };
         for opened in opened {
             let opening = self.store.read_run(opened.id, 0, 1)?;
-            let Some(stated) = opening.as_ref().and_then(stated_end) else { continue };
+            let Some(stated) = opening.as_ref().and_then(|run| segment_end(&run.changes)) else { continue };
             let is_named = stated.end.seq <= run.start().seq
                 && self.store.hash_at(line, stated.end.seq)? == Some(stated.end.hash);
             if is_named {
@@ -241,10 +239,9 @@ impl Worker {
 pub(super) fn waiting(community: &Community, run: &AcceptedRun) -> usize {
     let charter = community.charter();
     let is_placed = |id: &ChangeHash| matches!(charter.standing(id), Some(Standing::Judged(_)));
-    let first = run.changes().first().and_then(|change| Envelope::decode(&change.payload).ok());
-    let before = match (run.start(), first.and_then(|envelope| envelope.previous)) {
-        (FeedPosition::START, end) => end.map(|end| end.end.hash),
-        (start, _) => Some(start.hash),
+    let before = match run.start() {
+        FeedPosition::START => segment_end(run.changes()).map(|segment| segment.end.hash),
+        start => Some(start.hash),
     };
     let mut placed = 0;
     if before.is_none_or(|before| is_placed(&before)) {

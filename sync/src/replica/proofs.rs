@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use exo_model::decide::Intent;
-use exo_model::envelope::{Envelope, SegmentEnd};
+use exo_model::envelope::SegmentEnd;
 use exo_model::event::CharterEvent;
 use exo_model::feed::equivocation::{Branch, EquivocationProof};
 use exo_model::feed::gate::AcceptedRun;
-use exo_model::feed::{FeedId, FeedPosition, LineId, Run, Stream};
+use exo_model::feed::{FeedId, FeedPosition, LineId, Run, Stream, segment_end};
 use exo_model::id::{ChangeHash, DeviceId};
 use exo_model::port::{ChangeStore as _, StoredLine};
 
@@ -99,7 +99,7 @@ impl Worker {
         let lines = self.store.lines_of(feed)?;
         for opened in self.store.lines_of(&next)?.iter().take(PROOFS_AT_ONCE) {
             let Some(opening) = self.store.read_run(opened.id, 0, 1)? else { continue };
-            let Some(stated) = stated_end(&opening) else { continue };
+            let Some(stated) = segment_end(&opening.changes) else { continue };
             for line in lines.iter().take(PROOFS_AT_ONCE) {
                 if let Some(proof) = self.overrun(line, &opening, &stated)? {
                     return self.prove(feed, proof).map(drop);
@@ -204,9 +204,4 @@ fn tolerated<T>(result: Result<T, ReplicaError>) -> Result<(), ReplicaError> {
         Ok(_) | Err(ReplicaError::Refused(_) | ReplicaError::Compose(_)) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// The end of the segment before that a segment's first change names.
-pub(super) fn stated_end(opening: &Run) -> Option<SegmentEnd> {
-    Envelope::decode(&opening.changes.first()?.payload).ok()?.previous
 }
