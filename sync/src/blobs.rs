@@ -22,7 +22,7 @@ use exo_model::id::BlobHash;
 use exo_model::weights::{ByteRange, merge_ranges, total_len};
 
 use crate::mesh::LinkError;
-use crate::replica::Replica;
+use crate::mesh::Communities;
 
 /// Ranges are fetched in multiples of this many bytes: unaligned edges could
 /// not be served on to others.
@@ -89,11 +89,11 @@ pub struct Blobs {
 
 impl Blobs {
     /// Opens the store and the protocol handler that serves members from it.
-    pub(crate) async fn open(folder: &Path, replica: Replica) -> Result<(Self, BlobsProtocol), BlobsError> {
+    pub(crate) async fn open(folder: &Path, communities: Communities) -> Result<(Self, BlobsProtocol), BlobsError> {
         let store = FsStore::load(folder)
             .await
             .map_err(|error| BlobsError::Store { path: folder.to_owned(), reason: format!("{error:#}") })?;
-        let protocol = BlobsProtocol::new(&store, Some(members_only(replica)));
+        let protocol = BlobsProtocol::new(&store, Some(members_only(communities)));
         Ok((Self { store }, protocol))
     }
 
@@ -228,7 +228,7 @@ fn byte_ranges(chunks: &ChunkRanges, size_bytes: u64) -> Vec<ByteRange> {
 }
 
 /// Members may get; nobody may push, observe or bundle.
-fn members_only(replica: Replica) -> EventSender {
+fn members_only(communities: Communities) -> EventSender {
     let mask = EventMask {
         connected: ConnectMode::Intercept,
         get: RequestMode::None,
@@ -241,7 +241,7 @@ fn members_only(replica: Replica) -> EventSender {
         while let Some(event) = events.recv().await {
             if let ProviderMessage::ClientConnected(connected) = event {
                 let member = connected.inner.endpoint_id.is_some_and(|id| {
-                    replica.state().charter.is_member(&exo_model::id::DeviceId::from_bytes(*id.as_bytes()))
+                    communities.knows(&exo_model::id::DeviceId::from_bytes(*id.as_bytes()))
                 });
                 let answer = if member { Ok(()) } else { Err(AbortReason::Permission) };
                 // The connection may be gone; nobody waits for the answer then.

@@ -3,14 +3,16 @@
 //! - [`store`]: `store.db`, the signed changes on disk;
 //! - [`replica`]: the thread that owns the store, gates, stores, reduces, tells;
 //! - [`session`]: one sync exchange, without I/O; [`wire`]: its frames;
-//! - [`mesh`]: the iroh endpoint, who is let in, links to peers, gossip hints,
-//!   joining, and the byte streams that stages talk over;
+//! - [`hub`]: whom to link with, when to exchange, what to gossip, without I/O;
+//! - [`mesh`]: the iroh endpoint, who is let in, links to peers, gossip, joining,
+//!   and the byte streams that stages talk over;
 //! - [`blobs`]: model files by byte range over iroh-blobs.
 //!
 //! Gossip carries hints, never truth. Nothing here contacts anyone but the
 //! addresses found in tickets and in the community's own cluster feeds.
 
 pub mod blobs;
+pub mod hub;
 pub mod mesh;
 pub mod replica;
 pub mod session;

@@ -1,17 +1,22 @@
-//! The iroh shell: one endpoint, five protocols, links to every member.
+//! The iroh shell: one endpoint for all of a node's communities.
 //!
-//! A supervisor task keeps one link per member alive: it dials, each dial with
-//! its own deadline, and backs off with jitter. A link runs sync exchanges
-//! when a hint, a timer or a new connection asks for one. Everything that
-//! decides is elsewhere: [`crate::session`] (sync), [`crate::replica`] (truth).
+//! What happens on the network is told to the [`Hub`](crate::hub::Hub), and what
+//! it says is done: dials, exchanges, hints. Everything that decides is
+//! elsewhere: [`crate::hub`] (links), [`crate::session`] (sync),
+//! [`crate::replica`] (truth).
 
+mod addresses;
 mod admission;
+mod community;
+mod driver;
 mod exchange;
-mod hints;
+mod finding;
+mod gossip;
 mod join;
 mod link;
 mod peers;
 pub mod probe;
+mod receipts;
 mod stage;
 
 use std::net::SocketAddr;
@@ -19,7 +24,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use iroh::address_lookup::memory::MemoryLookup;
 use iroh::endpoint::{Connection, QuicTransportConfig, presets};
 use iroh::protocol::Router;
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode};
@@ -27,22 +31,29 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use exo_model::id::DeviceId;
-use exo_model::invite::Contact;
 use exo_model::signature::SecretKey;
 
 use crate::blobs::{Blobs, BlobsError};
+use crate::hub::{Input, Load};
 use crate::replica::Replica;
 
+pub use community::CommunityMesh;
+pub use finding::Finding;
 pub use join::{JoinProgress, JoinStatus};
 pub use peers::{PeerPath, PeerStatus};
+pub use receipts::Delivery;
 pub use stage::{STAGE_FRAME_BYTES_MAX, StageReceiver, StageSender, StageStream};
+
+use addresses::AddressBook;
+pub(crate) use driver::Communities;
+use driver::Driver;
 
 /// Sync exchanges.
 pub const ALPN_SYNC: &[u8] = b"exo/sync/1";
 /// Requests to be admitted.
 pub const ALPN_JOIN: &[u8] = b"exo/join/1";
 /// Inference frames between stages.
-pub const ALPN_STAGE: &[u8] = b"exo/stage/0";
+pub const ALPN_STAGE: &[u8] = b"exo/stage/1";
 
 /// Longest wait for a connection; iroh's own is 30 s.
 pub const DIAL_DEADLINE: Duration = Duration::from_secs(5);
@@ -52,6 +63,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const RECEIVE_WINDOW_BYTES: u32 = 16 << 20;
 /// Streams a peer may have open on one connection, in each direction.
 const STREAMS_PER_CONNECTION_MAX: u32 = 64;
+/// Pause between signs of life on a connection on which nothing else happens.
+/// iroh gives a path up after 15 s of silence.
+const KEEP_ALIVE: Duration = Duration::from_secs(12);
 /// Stage streams that may wait to be picked up.
 const STAGE_INBOX: usize = 32;
 /// Refusals remembered for display.
@@ -65,8 +79,10 @@ pub struct MeshConfig {
     pub bind: SocketAddr,
     /// Folder of the blob store.
     pub blobs_dir: PathBuf,
-    /// The community's truth.
-    pub replica: Replica,
+    /// File of the addresses where devices were seen.
+    pub addresses: PathBuf,
+    /// How peers are found beyond what the communities themselves say.
+    pub finding: Finding,
 }
 
 /// A mesh that cannot start.
@@ -80,12 +96,17 @@ pub enum MeshError {
         /// Why.
         reason: String,
     },
+    /// A way of finding peers that was asked for does not work.
+    #[error("finding peers by {way}: {reason}")]
+    Finding {
+        /// Which way.
+        way: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The blob store cannot be opened.
     #[error(transparent)]
     Blobs(#[from] BlobsError),
-    /// Gossip is not possible.
-    #[error("gossip: {0}")]
-    Gossip(String),
 }
 
 /// A peer that cannot be talked to.
@@ -119,15 +140,21 @@ pub struct RefusalNote {
 /// State shared by the mesh's tasks.
 struct Inner {
     endpoint: Endpoint,
+    secret: SecretKey,
     me: DeviceId,
-    replica: Replica,
-    addresses: MemoryLookup,
-    peers: peers::Peers,
-    refusals: Mutex<Vec<RefusalNote>>,
-    refusal_count: watch::Sender<u64>,
+    addresses: AddressBook,
+    driver: Driver,
+    gossip: iroh_gossip::net::Gossip,
     blobs: Blobs,
     switch: admission::Switch,
-    stage_connections: Mutex<std::collections::BTreeMap<DeviceId, Connection>>,
+    stages: stage::StageConnections,
+    notes: Notes,
+}
+
+/// Refusals, for display.
+struct Notes {
+    refusals: Mutex<Vec<RefusalNote>>,
+    count: watch::Sender<u64>,
 }
 
 impl Inner {
@@ -135,37 +162,28 @@ impl Inner {
     async fn dial(&self, device: DeviceId, alpn: &[u8]) -> Result<Connection, LinkError> {
         let id = endpoint_id(&device).ok_or(LinkError::NoSuchDevice(device))?;
         match tokio::time::timeout(DIAL_DEADLINE, self.endpoint.connect(EndpointAddr::new(id), alpn)).await {
-            Ok(Ok(connection)) => Ok(connection),
+            Ok(Ok(connection)) => {
+                self.addresses.met(&connection);
+                Ok(connection)
+            }
             Ok(Err(error)) => Err(LinkError::Connection { device, reason: error.to_string() }),
             Err(_) => Err(LinkError::Deadline(device)),
         }
     }
 
-    fn learn(&self, device: &DeviceId, addresses: &[String]) {
-        let Some(id) = endpoint_id(device) else { return };
-        let parsed = addresses.iter().filter_map(|address| address.parse::<SocketAddr>().ok());
-        let mut info = EndpointAddr::new(id);
-        for address in parsed {
-            info = info.with_ip_addr(address);
-        }
-        if !info.is_empty() {
-            self.addresses.add_endpoint_info(info);
-        }
-    }
-
     fn note_refusal(&self, device: DeviceId, reason: String) {
         tracing::warn!(peer = %device, %reason, "refused");
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refusals = lock(&self.notes.refusals);
         if refusals.len() == REFUSALS_KEPT {
             refusals.remove(0);
         }
         refusals.push(RefusalNote { device, reason });
         drop(refusals);
-        self.refusal_count.send_modify(|count| *count += 1);
+        self.notes.count.send_modify(|count| *count += 1);
     }
 }
 
-/// The running mesh of one community. Dropping it does not stop it; call
+/// The running mesh of a node. Dropping it does not stop it; call
 /// [`Mesh::close`].
 #[derive(Clone)]
 pub struct Mesh {
@@ -175,46 +193,47 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Opens the endpoint and starts answering and dialling. Returns the mesh
-    /// and the queue of stage streams that peers open.
+    /// Opens the endpoint and starts answering; without any community yet.
     ///
     /// # Errors
     /// See [`MeshError`].
-    pub async fn start(config: MeshConfig) -> Result<(Self, mpsc::Receiver<StageStream>), MeshError> {
+    pub async fn start(config: MeshConfig) -> Result<Self, MeshError> {
         let me = DeviceId::from_bytes(config.secret.public_bytes());
         let switch = admission::Switch::default();
-        let endpoint = bind(&config, switch.clone()).await?;
-        let addresses = MemoryLookup::new();
-        if let Ok(lookups) = endpoint.address_lookup() {
-            lookups.add(addresses.clone());
-        }
-        let (blobs, blobs_protocol) = Blobs::open(&config.blobs_dir, config.replica.clone()).await?;
+        let driver = Driver::new(me);
+        let endpoint = bind(&config, switch.clone(), driver.communities()).await?;
+        let addresses = AddressBook::open(config.addresses.clone(), &endpoint);
+        let (blobs, blobs_protocol) = Blobs::open(&config.blobs_dir, driver.communities()).await?;
+        let gossip = iroh_gossip::net::Gossip::builder().spawn(endpoint.clone());
         let inner = Arc::new(Inner {
             endpoint: endpoint.clone(),
+            secret: config.secret,
             me,
-            replica: config.replica,
             addresses,
-            peers: peers::Peers::default(),
-            refusals: Mutex::default(),
-            refusal_count: watch::Sender::new(0),
+            driver,
+            gossip: gossip.clone(),
             blobs,
             switch,
-            stage_connections: Mutex::default(),
+            stages: stage::StageConnections::default(),
+            notes: Notes { refusals: Mutex::default(), count: watch::Sender::new(0) },
         });
-        let gossip = iroh_gossip::net::Gossip::builder().spawn(endpoint.clone());
-        let (stage_inbox, stages) = mpsc::channel(STAGE_INBOX);
         let router = Router::builder(endpoint)
             .accept(ALPN_SYNC, link::SyncProtocol::new(inner.clone()))
             .accept(ALPN_JOIN, join::JoinProtocol::new(inner.clone()))
-            .accept(ALPN_STAGE, stage::StageProtocol::new(stage_inbox))
+            .accept(ALPN_STAGE, stage::StageProtocol::new(inner.clone()))
             .accept(iroh_blobs::ALPN, blobs_protocol)
-            .accept(iroh_gossip::ALPN, gossip.clone())
+            .accept(iroh_gossip::ALPN, gossip)
             .spawn();
-        let hints = hints::spawn(inner.clone(), &gossip).await?;
-        let supervisor = tokio::spawn(link::supervise(inner.clone()));
-        let tender = tokio::spawn(link::tend(inner.clone()));
-        let mesh = Self { inner, router, tasks: Arc::new(Mutex::new(vec![hints, supervisor, tender])) };
-        Ok((mesh, stages))
+        let mut tasks = vec![tokio::spawn(driver::keep_time(inner.clone()))];
+        tasks.push(tokio::spawn(addresses::keep(inner.clone())));
+        tasks.extend(finding::spawn(&inner, &config.finding).await?);
+        Ok(Self { inner, router, tasks: Arc::new(Mutex::new(tasks)) })
+    }
+
+    /// Takes a community into the mesh. Returns it with the queue of stage streams
+    /// that its members open.
+    pub fn open(&self, replica: Replica) -> (CommunityMesh, mpsc::Receiver<StageStream>) {
+        community::open(self, replica)
     }
 
     /// This device.
@@ -232,27 +251,17 @@ impl Mesh {
         self.inner.endpoint.bound_sockets().first().map(SocketAddr::port)
     }
 
-    /// Every other member with its link.
-    pub fn peers(&self) -> Vec<PeerStatus> {
-        self.inner.peers.statuses(&self.inner.replica.state(), &self.inner.me)
-    }
-
-    /// Signals whenever a link comes or goes.
-    pub fn watch_peers(&self) -> watch::Receiver<u64> {
-        self.inner.peers.watch()
-    }
-
     /// The latest refusals, oldest first.
     pub fn refusals(&self) -> Vec<RefusalNote> {
-        self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.inner.notes.refusals).clone()
     }
 
     /// Follows how many hostile or broken things were refused since the start.
     pub fn watch_refusals(&self) -> watch::Receiver<u64> {
-        self.inner.refusal_count.subscribe()
+        self.inner.notes.count.subscribe()
     }
 
-    /// Model files.
+    /// Model files and attachments.
     pub fn blobs(&self) -> &Blobs {
         &self.inner.blobs
     }
@@ -261,7 +270,7 @@ impl Mesh {
     /// is written meanwhile is kept and exchanged later.
     pub fn set_online(&self, online: bool) {
         self.inner.switch.set_online(online);
-        self.inner.peers.forget_pauses();
+        self.inner.hear(Input::Online(online));
     }
 
     /// Whether this device talks to others at all.
@@ -269,55 +278,25 @@ impl Mesh {
         self.inner.switch.is_online()
     }
 
-    /// Exchanges with `device` now, if it is linked.
-    pub fn sync_soon(&self, device: &DeviceId) {
-        self.inner.peers.nudge(device);
+    /// The machine slept, or is on another network: looks for everyone again.
+    pub async fn network_changed(&self) {
+        self.inner.endpoint.network_change().await;
+        self.inner.hear(Input::NetworkChanged);
     }
 
-    /// Asks the ticket's contacts, again and again, until one admits this
-    /// device; the status can be watched.
-    pub fn join(
-        &self,
-        ticket: &exo_model::invite::Ticket,
-        certificate: exo_model::certificate::DeviceCertificate,
-        name: String,
-    ) -> JoinProgress {
-        for Contact { device, addresses } in &ticket.contacts {
-            self.inner.learn(device, addresses);
-        }
-        join::spawn(self.inner.clone(), ticket.clone(), certificate, name)
-    }
-
-    /// Opens a stream for inference frames to `device`.
-    ///
-    /// # Errors
-    /// When it cannot be reached.
-    pub async fn open_stage(&self, device: DeviceId) -> Result<StageStream, LinkError> {
-        stage::open(&self.inner, device).await
-    }
-
-    /// Fetches the missing parts of `ranges` of a blob from `source`.
-    ///
-    /// # Errors
-    /// When the source cannot be reached, refuses, or sends wrong bytes.
-    pub async fn fetch(
-        &self,
-        source: DeviceId,
-        blob: exo_model::id::BlobHash,
-        size_bytes: u64,
-        ranges: &[exo_model::weights::ByteRange],
-        progress: impl FnMut(u64) + Send,
-    ) -> Result<crate::blobs::Fetched, BlobsError> {
-        let connection = self.inner.dial(source, iroh_blobs::ALPN).await?;
-        self.inner.blobs.fetch(&connection, blob, size_bytes, ranges, progress).await
+    /// Says how busy this machine is.
+    pub fn set_load(&self, load: Load) {
+        self.inner.hear(Input::Present(load));
     }
 
     /// Says goodbye and stops.
     pub async fn close(&self) {
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        self.inner.driver.close_all().await;
+        let tasks = std::mem::take(&mut *lock(&self.tasks));
         for task in tasks {
             task.abort();
         }
+        self.inner.addresses.save();
         // Goodbyes are sent at once; waiting for a peer that is gone itself to
         // confirm one helps nobody.
         if tokio::time::timeout(GOODBYE, self.router.shutdown()).await.is_err() {
@@ -327,7 +306,11 @@ impl Mesh {
     }
 }
 
-async fn bind(config: &MeshConfig, switch: admission::Switch) -> Result<Endpoint, MeshError> {
+async fn bind(
+    config: &MeshConfig,
+    switch: admission::Switch,
+    communities: Communities,
+) -> Result<Endpoint, MeshError> {
     let failed = |reason: String| MeshError::Bind { address: config.bind, reason };
     Endpoint::builder(presets::Minimal)
         .secret_key(iroh::SecretKey::from_bytes(&config.secret.to_bytes()))
@@ -336,7 +319,7 @@ async fn bind(config: &MeshConfig, switch: admission::Switch) -> Result<Endpoint
         .bind_addr(config.bind)
         .map_err(|error| failed(error.to_string()))?
         .transport_config(transport())
-        .hooks(admission::MembersOnly::new(config.replica.clone(), switch))
+        .hooks(admission::MembersOnly::new(communities, switch))
         .bind()
         .await
         .map_err(|error| failed(format!("{error:#}")))
@@ -349,6 +332,8 @@ fn transport() -> QuicTransportConfig {
         .receive_window(RECEIVE_WINDOW_BYTES.into())
         .max_concurrent_bidi_streams(STREAMS_PER_CONNECTION_MAX.into())
         .max_concurrent_uni_streams(STREAMS_PER_CONNECTION_MAX.into())
+        .keep_alive_interval(KEEP_ALIVE)
+        .default_path_keep_alive_interval(KEEP_ALIVE)
         .build()
 }
 
@@ -358,4 +343,16 @@ fn endpoint_id(device: &DeviceId) -> Option<EndpointId> {
 
 fn device_id(id: EndpointId) -> DeviceId {
     DeviceId::from_bytes(*id.as_bytes())
+}
+
+/// Nothing that could panic runs under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number in 0..1, to keep peers from acting in step. Not for secrets.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    let bits = u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or(0);
+    f64::from(bits) / f64::from(u32::MAX)
 }

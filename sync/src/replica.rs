@@ -30,7 +30,7 @@ use exo_model::port::{Clock, Entropy, Signer};
 use exo_model::sealing::{SealedKey, SealingKey};
 use exo_model::text::TextError;
 
-use crate::session::{Comparison, Known, LineRun};
+use crate::session::{Comparison, Ends, Known, LineRun};
 use crate::store::StoreError;
 use worker::Worker;
 
@@ -54,10 +54,35 @@ pub struct Update {
 pub struct Snapshot {
     /// The reduced state.
     pub state: Arc<CommunityState>,
+    /// Where all lines end.
+    pub ends: Arc<Ends>,
+    /// Where the community gossips.
+    pub topics: Arc<Topics>,
+}
+
+/// Gossip topics of a community, derived from keys of its charter: whoever was
+/// removed does not know the next one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topics {
+    /// Where this device speaks; nothing while there is no epoch to write under.
+    pub spoken: Option<[u8; 32]>,
+    /// Where it listens, at most [`TOPICS_MAX`]: the latest epochs.
+    pub heard: Vec<[u8; 32]>,
+}
+
+/// Epochs whose topics a device listens on.
+pub const TOPICS_MAX: usize = 3;
+
+impl Snapshot {
     /// Hash over the ends of all feeds: equal replicas have equal digests.
-    pub digest: [u8; 32],
+    pub fn digest(&self) -> [u8; 32] {
+        self.ends.root()
+    }
+
     /// Changes stored, over all feeds.
-    pub change_count: u64,
+    pub fn change_count(&self) -> u64 {
+        self.ends.changes()
+    }
 }
 
 /// What became of a run.
@@ -117,7 +142,6 @@ pub type SealedGovernance = Vec<(KeyId, SealedKey)>;
 enum Command {
     Record(Box<Intent>, Reply<ChangeHash>),
     Ingest(Box<Run>, Option<ChangeHash>, Reply<Ingested>),
-    Positions(Reply<Vec<(FeedId, FeedPosition)>>),
     Compare(Known, Reply<Comparison>),
     ReadRun(FeedId, u64, Reply<Option<Run>>),
     ReadLine(FeedId, FeedPosition, u64, Reply<Option<LineRun>>),
@@ -206,11 +230,8 @@ impl Replica {
     }
 
     /// Every stored feed with its end; several where it parts.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn positions(&self) -> Result<Vec<(FeedId, FeedPosition)>, ReplicaError> {
-        self.call(Command::Positions).await
+    pub fn positions(&self) -> Vec<(FeedId, FeedPosition)> {
+        self.snapshot.borrow().ends.iter().collect()
     }
 
     /// Stored changes of the first line of `feed` after `after_seq`, one

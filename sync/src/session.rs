@@ -1,26 +1,42 @@
 //! One exchange of `exo/sync/1`, without I/O.
 //!
-//! Both sides say where their lines end; each then sends what the other
-//! lacks, keys and charter before the rest, and `Done`. Where the author of a
-//! feed signed two lines, the side that notices asks for the one it lacks and
-//! says what it has; from the answer it sees where the lines part, and sends
-//! its own. The shell around it moves frames and asks the replica to compare,
-//! read and ingest; this machine decides what comes next and bounds what a
-//! peer may do.
+//! Both sides greet with one hash over where all their lines end. Where it
+//! differs they [narrow down](narrow) in which feeds; each sends what the other
+//! lacks as soon as that is known, what is most wanted first, and then `Done`.
+//! Where the author of a feed signed two lines, the side that notices asks for
+//! the one it lacks and says what it has; from the answer it sees where the
+//! lines part, and sends its own. The shell around it moves frames and asks the
+//! replica to compare, read and ingest; this machine decides what comes next and
+//! bounds what a peer may do.
+//!
+//! Version 2 of the protocol named all ends at once, in a `Hello`. Who greets
+//! like that is answered like that; who hangs up on a greeting of today is
+//! greeted like that.
 
 mod compare;
+mod ends;
+mod narrow;
+mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
 use exo_model::feed::{FeedId, FeedPosition, Run, Stream};
 use exo_model::id::{ChangeHash, CommunityId, DeviceId};
 
-pub use compare::{Comparison, Known, LineIndex, Sending, Wanted, compare};
+pub use compare::{Comparison, Known, LineIndex, Scope, Sending, Told, Wanted, compare};
+pub use ends::{Ends, Fingerprint, Place, PlaceRange};
+pub use narrow::{CLAIMS_PER_FRAME, Claim, ENDS_PER_FRAME, Says};
 
-/// Version of the frames below.
-pub const WIRE_VERSION: u32 = 2;
+use narrow::Narrowing;
+use queue::{Next, Queue};
+
+/// The version of the protocol that this program speaks.
+pub const WIRE_VERSION: u32 = 3;
+/// The oldest version that it still speaks.
+pub const WIRE_VERSION_OLDEST: u32 = 2;
 /// Longest frame in bytes: one run of changes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Bytes of payload a run is cut at, well under [`FRAME_BYTES_MAX`].
@@ -31,6 +47,9 @@ pub const HEADS_MAX: usize = 8_192;
 pub const RUNS_MAX: u32 = 65_536;
 /// Most lines a peer may ask for in one exchange; more come with the next.
 pub const WANTS_MAX: usize = 64;
+/// Lines of one device's feeds that are asked for in one exchange: whoever signs
+/// many keeps nobody from asking for others'.
+const WANTS_PER_DEVICE: usize = 8;
 /// Most positions named with a line that is asked for.
 pub const MARKS_MAX: usize = 32;
 
@@ -55,6 +74,11 @@ impl FeedHead {
     /// Where a line of `feed` ends.
     pub const fn new(feed: &FeedId, end: FeedPosition) -> Self {
         Self { device: feed.device, stream: feed.stream, segment: feed.segment, end }
+    }
+
+    /// Where the feed stands.
+    pub const fn place(&self) -> Place {
+        Place { stream: self.stream, device: self.device, segment: self.segment }
     }
 
     /// The feed, in the session's community.
@@ -112,10 +136,10 @@ impl LineRun {
 /// What travels on a sync stream.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Frame {
-    /// First frame of each side.
+    /// First frame of each side in version 2.
     #[n(0)]
     Hello {
-        /// [`WIRE_VERSION`] of the sender.
+        /// Version of the sender: 2.
         #[n(0)]
         version: u32,
         /// Which community's feeds.
@@ -147,6 +171,41 @@ pub enum Frame {
     /// All there is of a line that was asked for has been sent.
     #[n(4)]
     Answered(#[n(0)] FeedHead),
+    /// First frame of each side since version 3.
+    #[n(5)]
+    Greeting(#[n(0)] Greeting),
+    /// A turn of narrowing down where the sides differ.
+    #[n(6)]
+    Claims(#[n(0)] Vec<Claim>),
+    /// Everything that the other side sent is dealt with, and stored unless
+    /// something was put off. Since version 3 the last frame of whoever received
+    /// changes.
+    #[n(7)]
+    Stored {
+        /// Whether nothing was put off.
+        #[n(0)]
+        all: bool,
+    },
+}
+
+/// What a side begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Greeting {
+    /// The oldest version that the sender speaks.
+    #[n(0)]
+    pub oldest: u32,
+    /// The newest one; both speak the newest that both know.
+    #[n(1)]
+    pub newest: u32,
+    /// Which community's feeds.
+    #[n(2)]
+    pub community: CommunityId,
+    /// [`Ends::root`] of the sender.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub root: [u8; 32],
+    /// What the sender would like to have before the rest.
+    #[n(4)]
+    pub wanted: Option<Stream>,
 }
 
 /// Who opened the stream.
@@ -169,6 +228,8 @@ pub enum Input {
     Compared(Comparison),
     /// The answer to [`Effect::Read`].
     Read(Option<LineRun>),
+    /// Something that was to be ingested was put off.
+    PutOff,
 }
 
 /// What the shell is to do, in order.
@@ -202,8 +263,14 @@ pub enum Violation {
     #[error("unexpected frame")]
     UnexpectedFrame,
     /// Another wire version.
-    #[error("the peer speaks sync version {0}, this program version {WIRE_VERSION}")]
+    #[error(
+        "the peer speaks sync version {0}, this program versions {WIRE_VERSION_OLDEST} to {WIRE_VERSION}: the \
+         older of the two needs an update"
+    )]
     Version(u32),
+    /// A claim about something outside its range.
+    #[error("the peer claims something outside the range it speaks of")]
+    Range,
     /// Another community.
     #[error("the peer asked about another community")]
     Community,
@@ -212,18 +279,11 @@ pub enum Violation {
     TooMany(&'static str),
 }
 
-/// What goes to the peer next.
-#[derive(Debug)]
-enum Next {
-    Line(Sending),
-    Answered(FeedHead),
-}
-
 /// Why something is compared.
 #[derive(Debug)]
 enum Question {
-    /// The peer greeted.
-    Greeting,
+    /// The peer said what it has.
+    Told,
     /// The peer asked for this line.
     Want(FeedHead),
     /// Some of a feed came of which the peer was asked for a line: it has what
@@ -231,60 +291,84 @@ enum Question {
     Base,
 }
 
+/// What is exchanged with a peer.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Who opened the stream.
+    pub side: Side,
+    /// Where the lines end that are stored here.
+    pub own: Arc<Ends>,
+    /// What this side would like to have before the rest.
+    pub wanted: Option<Stream>,
+    /// The version to begin with: [`WIRE_VERSION`], or less with a peer that is
+    /// known to be older.
+    pub version: u32,
+    /// Where a greeting of version 2 begins, if it cannot name everything.
+    pub turn: usize,
+}
+
+impl Terms {
+    /// As usual, with a peer of which nothing is known.
+    pub const fn new(side: Side, own: Arc<Ends>) -> Self {
+        Self { side, own, wanted: None, version: WIRE_VERSION, turn: 0 }
+    }
+}
+
+/// How far both sides have told each other what they have.
+#[derive(Debug)]
+enum Stage {
+    /// The peer has not greeted yet.
+    Waiting,
+    /// It goes on.
+    Narrowing(Box<Narrowing>),
+    /// Everything is told.
+    Told,
+}
+
 /// The state of one exchange.
 #[derive(Debug)]
 pub struct SyncSession {
-    side: Side,
+    terms: Terms,
     community: CommunityId,
-    own: Vec<(FeedId, FeedPosition)>,
-    /// Where the greeting begins, if it cannot name everything.
-    turn: usize,
+    stage: Stage,
     questions: VecDeque<Question>,
-    to_send: VecDeque<Next>,
-    /// Whether a read is under way.
-    reads: bool,
-    /// Ends of lines that were sent or will be: none goes out twice.
-    queued: BTreeSet<(FeedId, ChangeHash)>,
+    queue: Queue,
     /// Lines that the peer was asked for, by feed.
     wanted: BTreeMap<FeedId, Vec<FeedPosition>>,
+    /// How many of each device.
+    asked: BTreeMap<DeviceId, usize>,
     /// Feeds of which a line was asked for and nothing came yet.
     unbased: BTreeSet<FeedId>,
-    greeted: bool,
     sent_done: bool,
     received_done: bool,
+    /// Whether all is dealt with that came, and what went.
+    dealt_with: [bool; 2],
+    /// Whether all that came could be stored.
+    stored_all: bool,
+    /// Whether the other side says the same.
+    peer_stored_all: bool,
     runs_received: u32,
-    runs_sent: u32,
     wants_received: usize,
 }
 
 impl SyncSession {
-    /// An exchange about `community`, of which these lines are stored here.
-    /// Where they are too many for one greeting, it begins elsewhere each
-    /// `turn`.
-    pub fn new(
-        side: Side,
-        community: CommunityId,
-        own: impl IntoIterator<Item = (FeedId, FeedPosition)>,
-        turn: usize,
-    ) -> Self {
-        let mut own: Vec<_> = own.into_iter().collect();
-        own.sort_by_key(|(feed, _)| *feed);
+    /// An exchange about the community of the lines that are stored here.
+    pub fn new(terms: Terms) -> Self {
         Self {
-            side,
-            community,
-            own,
-            turn,
+            community: terms.own.community(),
+            terms,
+            stage: Stage::Waiting,
             questions: VecDeque::new(),
-            to_send: VecDeque::new(),
-            reads: false,
-            queued: BTreeSet::new(),
+            queue: Queue::default(),
             wanted: BTreeMap::new(),
+            asked: BTreeMap::new(),
             unbased: BTreeSet::new(),
-            greeted: false,
             sent_done: false,
             received_done: false,
+            dealt_with: [false; 2],
+            stored_all: true,
+            peer_stored_all: true,
             runs_received: 0,
-            runs_sent: 0,
             wants_received: 0,
         }
     }
@@ -292,7 +376,23 @@ impl SyncSession {
     /// Whether the peer still owes frames. Once it does not, its stream may
     /// end.
     pub fn expects_frames(&self) -> bool {
-        !self.received_done || !self.wanted.is_empty()
+        !self.received_done || !self.wanted.is_empty() || self.awaits_stored()
+    }
+
+    /// Whether the other side has now everything that was here when the exchange
+    /// began, so far as it could be said.
+    pub fn peer_has_all(&self) -> bool {
+        self.sent_done && self.peer_stored_all && self.is_new() && !self.awaits_stored()
+    }
+
+    /// Whether the exchange is in today's version.
+    const fn is_new(&self) -> bool {
+        self.terms.version == WIRE_VERSION
+    }
+
+    /// Whether the peer has yet to say that it stored what was sent.
+    const fn awaits_stored(&self) -> bool {
+        self.is_new() && self.queue.has_sent() && !self.dealt_with[1]
     }
 
     /// Takes one input and returns what to do.
@@ -301,39 +401,69 @@ impl SyncSession {
     /// [`Violation`]: the shell closes the stream.
     pub fn handle(&mut self, input: Input) -> Result<Vec<Effect>, Violation> {
         match input {
-            Input::Opened if self.side == Side::Initiator => Ok(vec![Effect::Send(self.hello())]),
+            Input::Opened if self.terms.side == Side::Initiator => Ok(vec![Effect::Send(self.first_frame())]),
             Input::Opened => Ok(Vec::new()),
             Input::Frame(Frame::Hello { version, community, heads, window }) => {
-                self.greet(version, community, &heads, window)
+                self.greet_as_of_old(version, community, &heads, window)
             }
-            Input::Frame(_) if !self.greeted || !self.expects_frames() => Err(Violation::UnexpectedFrame),
-            Input::Frame(Frame::Changes(run)) => self.receive(run),
-            Input::Frame(Frame::Answered(line)) => self.receive_answered(&line),
-            Input::Frame(Frame::Want { .. } | Frame::Done) if self.received_done => {
+            Input::Frame(Frame::Greeting(greeting)) => self.greet(&greeting),
+            Input::Frame(_) if !self.is_greeted() || !self.expects_frames() => {
                 Err(Violation::UnexpectedFrame)
             }
+            Input::Frame(Frame::Changes(run)) => self.receive(run),
+            Input::Frame(Frame::Answered(line)) => self.receive_answered(&line),
+            Input::Frame(Frame::Stored { all }) => self.receive_stored(all),
+            Input::PutOff => {
+                self.stored_all = false;
+                Ok(Vec::new())
+            }
+            Input::Frame(Frame::Want { .. } | Frame::Done | Frame::Claims(_)) if self.received_done => {
+                Err(Violation::UnexpectedFrame)
+            }
+            Input::Frame(Frame::Claims(claims)) => self.receive_claims(claims),
             Input::Frame(Frame::Want { line, marks }) => self.receive_want(line, &marks),
             Input::Frame(Frame::Done) => {
                 self.received_done = true;
-                Ok(self.finish_if_done())
+                Ok(self.proceed())
             }
             Input::Compared(comparison) => Ok(self.take_comparison(comparison)),
             Input::Read(run) => Ok(self.send_read(run)),
         }
     }
 
+    const fn is_greeted(&self) -> bool {
+        !matches!(self.stage, Stage::Waiting)
+    }
+
+    fn first_frame(&self) -> Frame {
+        if self.terms.version < WIRE_VERSION { self.hello() } else { self.greeting() }
+    }
+
+    fn greeting(&self) -> Frame {
+        Frame::Greeting(Greeting {
+            oldest: WIRE_VERSION_OLDEST,
+            newest: WIRE_VERSION,
+            community: self.community,
+            root: self.terms.own.root(),
+            wanted: self.terms.wanted,
+        })
+    }
+
+    /// What this side begins with in version 2: all ends.
     fn hello(&self) -> Frame {
-        let (version, community) = (WIRE_VERSION, self.community);
+        let (version, community) = (WIRE_VERSION_OLDEST, self.community);
+        let mut own: Vec<_> = self.terms.own.iter().collect();
+        own.sort_by_key(|(feed, _)| *feed);
         let head = |(feed, end): &(FeedId, FeedPosition)| FeedHead::new(feed, *end);
-        if self.own.len() <= HEADS_MAX {
-            let heads = self.own.iter().map(head).collect();
+        if own.len() <= HEADS_MAX {
+            let heads = own.iter().map(head).collect();
             return Frame::Hello { version, community, heads, window: None };
         }
         // Whole feeds only: from one on, as many as there is room for.
-        let feeds: Vec<_> = self.own.chunk_by(|one, other| one.0 == other.0).collect();
+        let feeds: Vec<_> = own.chunk_by(|one, other| one.0 == other.0).collect();
         let mut window: Option<Window> = None;
         let mut heads = Vec::new();
-        for lines in feeds.iter().cycle().skip(self.turn % feeds.len()).take(feeds.len()) {
+        for lines in feeds.iter().cycle().skip(self.terms.turn % feeds.len()).take(feeds.len()) {
             if heads.len() + lines.len() > HEADS_MAX {
                 break;
             }
@@ -344,32 +474,85 @@ impl SyncSession {
         Frame::Hello { version, community, heads, window }
     }
 
-    fn greet(
+    fn greet_as_of_old(
         &mut self,
         version: u32,
         community: CommunityId,
         heads: &[FeedHead],
         window: Option<Window>,
     ) -> Result<Vec<Effect>, Violation> {
-        if self.greeted {
+        // Whoever was greeted in version 3 answers in it.
+        let is_due = self.terms.side == Side::Responder || self.terms.version == WIRE_VERSION_OLDEST;
+        if self.is_greeted() || !is_due {
             return Err(Violation::UnexpectedFrame);
         }
-        if version != WIRE_VERSION {
+        self.terms.version = WIRE_VERSION_OLDEST;
+        if version != WIRE_VERSION_OLDEST {
             return Err(Violation::Version(version));
         }
-        if community != self.community {
-            return Err(Violation::Community);
-        }
+        self.check_community(community)?;
         if heads.len() > HEADS_MAX {
             return Err(Violation::TooMany("feeds"));
         }
-        self.greeted = true;
+        self.stage = Stage::Told;
         let ends = heads.iter().map(|head| (head.feed(community), head.end)).collect();
         let mut effects = Vec::new();
-        if self.side == Side::Responder {
+        if self.terms.side == Side::Responder {
             effects.push(Effect::Send(self.hello()));
         }
-        effects.push(self.ask(Question::Greeting, Known::All { ends, window }));
+        let scope = window.map_or(Scope::Everything, Scope::Window);
+        effects.push(self.ask(Question::Told, Known::All(vec![Told { scope, ends }])));
+        Ok(effects)
+    }
+
+    fn greet(&mut self, greeting: &Greeting) -> Result<Vec<Effect>, Violation> {
+        if self.is_greeted() || self.terms.version < WIRE_VERSION {
+            return Err(Violation::UnexpectedFrame);
+        }
+        if greeting.oldest > WIRE_VERSION || greeting.newest < WIRE_VERSION {
+            return Err(Violation::Version(greeting.newest));
+        }
+        self.check_community(greeting.community)?;
+        self.queue.prefer(greeting.wanted);
+        let mut effects = Vec::new();
+        let is_responder = self.terms.side == Side::Responder;
+        if is_responder {
+            effects.push(Effect::Send(self.greeting()));
+        }
+        let (own, theirs) = (self.terms.own.root(), greeting.root);
+        if own == theirs || own == Ends::ROOT_OF_NOTHING {
+            self.stage = Stage::Told;
+        } else if theirs == Ends::ROOT_OF_NOTHING {
+            self.stage = Stage::Told;
+            let nothing = Told { scope: Scope::Everything, ends: Vec::new() };
+            effects.push(self.ask(Question::Told, Known::All(vec![nothing])));
+        } else {
+            let mut narrowing = Box::new(Narrowing::new(self.terms.own.clone()));
+            if is_responder {
+                effects.push(Effect::Send(Frame::Claims(narrowing.begin())));
+            }
+            self.stage = Stage::Narrowing(narrowing);
+        }
+        effects.extend(self.proceed());
+        Ok(effects)
+    }
+
+    fn check_community(&self, community: CommunityId) -> Result<(), Violation> {
+        if community == self.community { Ok(()) } else { Err(Violation::Community) }
+    }
+
+    fn receive_claims(&mut self, claims: Vec<Claim>) -> Result<Vec<Effect>, Violation> {
+        let Stage::Narrowing(narrowing) = &mut self.stage else { return Err(Violation::UnexpectedFrame) };
+        let (told, turn) = narrowing.take(claims)?;
+        if narrowing.is_over() {
+            self.stage = Stage::Told;
+        }
+        let mut effects = Vec::new();
+        effects.extend(turn.map(|claims| Effect::Send(Frame::Claims(claims))));
+        if !told.is_empty() {
+            effects.push(self.ask(Question::Told, Known::All(told)));
+        }
+        effects.extend(self.proceed());
         Ok(effects)
     }
 
@@ -384,9 +567,7 @@ impl SyncSession {
             return Err(Violation::TooMany("runs"));
         }
         let feed = run.run.feed;
-        if feed.community != self.community {
-            return Err(Violation::Community);
-        }
+        self.check_community(feed.community)?;
         let start = run.start();
         let mut effects = vec![Effect::Ingest(run)];
         if self.unbased.remove(&feed) {
@@ -420,92 +601,87 @@ impl SyncSession {
         Ok(self.proceed())
     }
 
-    fn take_comparison(&mut self, comparison: Comparison) -> Vec<Effect> {
-        let question = self.questions.pop_front();
-        // What is asked for comes before the rest, after what is being sent: the
-        // other side waits for it, and sends nothing meanwhile.
-        let asked = matches!(question, Some(Question::Want(_)));
-        let mut at = if asked { usize::from(self.reads) } else { self.to_send.len() };
-        for sending in comparison.send {
-            if self.queued.insert((sending.feed, sending.tip.hash)) {
-                self.to_send.insert(at, Next::Line(sending));
-                at += 1;
-            }
+    fn receive_stored(&mut self, all: bool) -> Result<Vec<Effect>, Violation> {
+        if !self.is_new() || !self.sent_done || self.dealt_with[1] {
+            return Err(Violation::UnexpectedFrame);
         }
+        self.dealt_with[1] = true;
+        self.peer_stored_all = all;
+        Ok(self.finish_if_done())
+    }
+
+    fn take_comparison(&mut self, comparison: Comparison) -> Vec<Effect> {
         let mut effects = Vec::new();
-        match question {
-            Some(Question::Greeting) => {
-                for Wanted { line, marks } in comparison.wants {
-                    let feed = line.feed(self.community);
-                    self.wanted.entry(feed).or_default().push(line.end);
-                    self.unbased.insert(feed);
-                    effects.push(Effect::Send(Frame::Want { line, marks }));
+        match self.questions.pop_front() {
+            Some(Question::Want(line)) => self.queue.answer(line, comparison.send),
+            Some(Question::Told) => {
+                self.queue.extend(comparison.send);
+                for want in comparison.wants {
+                    effects.extend(self.want(want));
                 }
             }
-            Some(Question::Want(line)) => {
-                // Its line may be on its way already, for another reason.
-                let is_last = |next: &Next| matches!(next, Next::Line(sending) if sending.tip == line.end);
-                let at = self.to_send.iter().position(is_last).map_or(at, |line| at.max(line + 1));
-                self.to_send.insert(at, Next::Answered(line));
-            }
-            Some(Question::Base) | None => {}
+            Some(Question::Base) | None => self.queue.extend(comparison.send),
         }
         effects.extend(self.proceed());
         effects
     }
 
+    /// Asks for a line, unless enough was asked for.
+    fn want(&mut self, Wanted { line, marks }: Wanted) -> Option<Effect> {
+        let total: usize = self.asked.values().sum();
+        let of_device = self.asked.entry(line.device).or_default();
+        if total == WANTS_MAX || *of_device == WANTS_PER_DEVICE {
+            return None;
+        }
+        *of_device += 1;
+        let feed = line.feed(self.community);
+        self.wanted.entry(feed).or_default().push(line.end);
+        self.unbased.insert(feed);
+        Some(Effect::Send(Frame::Want { line, marks }))
+    }
+
     /// What can be done without waiting: one read at a time, and the end.
     fn proceed(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
-        while !self.reads {
-            match self.to_send.pop_front() {
-                Some(Next::Answered(line)) => effects.push(Effect::Send(Frame::Answered(line))),
-                Some(Next::Line(_)) if self.runs_sent == RUNS_MAX => {}
-                Some(Next::Line(sending)) => {
-                    self.reads = true;
-                    let Sending { feed, tip, after_seq } = sending;
+        while let Some(next) = self.queue.next() {
+            match next {
+                Next::Answered(line) => effects.push(Effect::Send(Frame::Answered(line))),
+                Next::Line(Sending { feed, tip, after_seq }) => {
                     effects.push(Effect::Read { feed, tip, after_seq });
-                    self.to_send.push_front(Next::Line(sending));
                 }
-                None => break,
             }
         }
         if !self.is_busy() && !self.sent_done && self.wanted.is_empty() {
             self.sent_done = true;
             effects.push(Effect::Send(Frame::Done));
         }
+        if self.is_new() && self.is_all_received() && self.runs_received > 0 && !self.dealt_with[0] {
+            self.dealt_with[0] = true;
+            effects.push(Effect::Send(Frame::Stored { all: self.stored_all }));
+        }
         effects.extend(self.finish_if_done());
         effects
     }
 
+    /// Whether no more changes come.
+    fn is_all_received(&self) -> bool {
+        self.received_done && self.wanted.is_empty()
+    }
+
     fn send_read(&mut self, run: Option<LineRun>) -> Vec<Effect> {
-        self.reads = false;
-        let Some(Next::Line(sending)) = self.to_send.front_mut() else { return self.proceed() };
-        let mut effects = Vec::new();
-        match run.filter(|run| !run.run.changes.is_empty()) {
-            Some(run) => {
-                sending.after_seq = run.last_seq();
-                if sending.after_seq >= sending.tip.seq {
-                    self.to_send.pop_front();
-                }
-                self.runs_sent += 1;
-                effects.push(Effect::Send(Frame::Changes(run)));
-            }
-            None => drop(self.to_send.pop_front()),
-        }
+        let run = run.filter(|run| !run.run.changes.is_empty());
+        self.queue.was_read(run.as_ref().map(LineRun::last_seq));
+        let mut effects: Vec<_> = run.map(|run| Effect::Send(Frame::Changes(run))).into_iter().collect();
         effects.extend(self.proceed());
         effects
     }
 
     fn is_busy(&self) -> bool {
-        !self.greeted || self.reads || !self.to_send.is_empty() || !self.questions.is_empty()
+        !matches!(self.stage, Stage::Told) || !self.queue.is_empty() || !self.questions.is_empty()
     }
 
     fn finish_if_done(&self) -> Vec<Effect> {
-        if self.sent_done && self.received_done && !self.is_busy() {
-            vec![Effect::Finish]
-        } else {
-            Vec::new()
-        }
+        let is_over = self.sent_done && self.is_all_received() && !self.is_busy() && !self.awaits_stored();
+        if is_over { vec![Effect::Finish] } else { Vec::new() }
     }
 }

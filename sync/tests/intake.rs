@@ -309,10 +309,10 @@ async fn more_open_heads_than_one_event_cites_hold_up_nobody() {
         let act = Author::new(seed).run(charter, vec![message(9, "apart")]);
         home.replica.ingest(act).await.expect("a member's");
     }
-    let before = home.replica.snapshot().change_count;
+    let before = home.replica.snapshot().change_count();
     assert!(home.state().charter.heads.len() > 64);
     home.post("all together").await;
-    assert_eq!(home.replica.snapshot().change_count, before + 2, "one act joins, and the words");
+    assert_eq!(home.replica.snapshot().change_count(), before + 2, "one act joins, and the words");
     assert!(home.state().charter.heads.len() <= 64);
 }
 

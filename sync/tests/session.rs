@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use exo_model::codec;
 use exo_model::feed::{Change, FeedId, FeedPosition, LineId, Run, Stream};
@@ -11,8 +12,8 @@ use exo_model::id::{ChangeHash, ChannelId, CommunityId};
 use exo_model::port::StoredLine;
 use exo_model::signature::Signature;
 use exo_sync::session::{
-    Comparison, Effect, FRAME_BYTES_MAX, FeedHead, Frame, HEADS_MAX, Input, Known, LineIndex, LineRun,
-    MARKS_MAX, RUNS_MAX, Side, SyncSession, Violation, WANTS_MAX, WIRE_VERSION, Window, compare,
+    CLAIMS_PER_FRAME, Claim, Comparison, ENDS_PER_FRAME, Effect, Ends, FRAME_BYTES_MAX, FeedHead, Fingerprint, Frame, Greeting, HEADS_MAX, Input, Known, LineIndex, LineRun,
+    MARKS_MAX, Place, PlaceRange, RUNS_MAX, Says, Side, SyncSession, Violation, WANTS_MAX, Scope, Terms, Told, WIRE_VERSION, WIRE_VERSION_OLDEST, Window, compare,
 };
 
 use common::{Rng, device};
@@ -102,6 +103,10 @@ impl Stored {
         lines
     }
 
+    fn ends(&self) -> Arc<Ends> {
+        Arc::new(Ends::of(GARDEN, &self.lines()))
+    }
+
     fn tips(&self) -> Vec<(FeedId, FeedPosition)> {
         self.lines().iter().map(|line| (line.id.feed, line.end)).collect()
     }
@@ -177,7 +182,11 @@ struct Half {
 
 impl Half {
     fn new(side: Side, stored: Stored, run_len: usize) -> Self {
-        let session = SyncSession::new(side, GARDEN, stored.tips(), 0);
+        Self::speaking(WIRE_VERSION, side, stored, run_len)
+    }
+
+    fn speaking(version: u32, side: Side, stored: Stored, run_len: usize) -> Self {
+        let session = SyncSession::new(Terms { version, ..Terms::new(side, stored.ends()) });
         Self { stored, session, inbox: VecDeque::new(), read: None, finished: 0, run_len, useless: 0 }
     }
 
@@ -302,6 +311,7 @@ fn some_of(feeds: &BTreeMap<FeedId, Vec<Vec<ChangeHash>>>, rng: &mut Rng) -> Sto
 fn a01_l01_lines_that_part_reach_both_sides() {
     let mut useless = 0;
     for seed in 0..4_000 {
+        let version = if seed % 4 == 0 { WIRE_VERSION_OLDEST } else { WIRE_VERSION };
         let mut rng = Rng(seed);
         let feeds = signed_lines(&mut rng);
         let (ours, theirs) = (some_of(&feeds, &mut rng), some_of(&feeds, &mut rng));
@@ -309,7 +319,7 @@ fn a01_l01_lines_that_part_reach_both_sides() {
         let (mut ours, mut theirs) = (ours, theirs);
         // Of many lines some are asked for at once, the others next time.
         for _ in 0..3 {
-            let mut a = Half::new(Side::Initiator, ours, 1 + rng.below(5));
+            let mut a = Half::speaking(version, Side::Initiator, ours, 1 + rng.below(5));
             let mut b = Half::new(Side::Responder, theirs, 1 + rng.below(5));
             exchange(&mut a, &mut b, |n| rng.below(n));
             assert_eq!((a.finished, b.finished), (1, 1), "seed {seed}");
@@ -337,6 +347,7 @@ fn a01_l01_lines_that_part_reach_both_sides() {
 #[test]
 fn n3_random_histories_in_random_order_end_with_the_union() {
     for seed in 0..1_500 {
+        let version = if seed % 4 == 0 { WIRE_VERSION_OLDEST } else { WIRE_VERSION };
         let mut rng = Rng(seed);
         let mut history = || {
             let mut feeds = BTreeMap::new();
@@ -349,7 +360,7 @@ fn n3_random_histories_in_random_order_end_with_the_union() {
         };
         let (ours, theirs) = (history(), history());
         let all = union(&ours, &theirs);
-        let mut a = Half::new(Side::Initiator, Stored::linear(&ours), 1 + rng.below(9));
+        let mut a = Half::speaking(version, Side::Initiator, Stored::linear(&ours), 1 + rng.below(9));
         let mut b = Half::new(Side::Responder, Stored::linear(&theirs), 1 + rng.below(9));
         exchange(&mut a, &mut b, |n| rng.below(n));
         assert_union(&a, &b, &all);
@@ -397,9 +408,14 @@ fn n3_every_interleaving_of_a_small_exchange_ends_with_the_union() {
     assert!(runs > 100, "{runs} interleavings");
 }
 
+/// A session that speaks version 2.
+fn old(side: Side, stored: &Stored) -> SyncSession {
+    SyncSession::new(Terms { version: WIRE_VERSION_OLDEST, ..Terms::new(side, stored.ends()) })
+}
+
 /// Greets a session with what a peer has; returns what it does next.
 fn greet(session: &mut SyncSession, stored: &Stored, heads: Vec<FeedHead>) -> Vec<Effect> {
-    let mut effects = session.handle(hello(WIRE_VERSION, GARDEN, heads)).expect("honest");
+    let mut effects = session.handle(hello(WIRE_VERSION_OLDEST, GARDEN, heads)).expect("honest");
     let Some(Effect::Compare(known)) = effects.pop() else { panic!("what there is to send?") };
     let compared = compare(stored, &stored.lines(), &known, 0).expect("infallible");
     effects.extend(session.handle(Input::Compared(compared)).expect("honest"));
@@ -409,7 +425,7 @@ fn greet(session: &mut SyncSession, stored: &Stored, heads: Vec<FeedHead>) -> Ve
 #[test]
 fn keys_travel_first_then_the_charter_then_the_rest() {
     let stored = Stored::linear(&(0..12).map(|n| (feed(n), 1)).collect());
-    let mut session = SyncSession::new(Side::Responder, GARDEN, stored.tips(), 0);
+    let mut session = old(Side::Responder, &stored);
     let mut effects = greet(&mut session, &stored, Vec::new());
     let mut streams = Vec::new();
     while let Some(Effect::Read { feed, .. }) = effects.pop() {
@@ -417,14 +433,21 @@ fn keys_travel_first_then_the_charter_then_the_rest() {
         effects = session.handle(Input::Read(Some(one(feed)))).expect("honest");
     }
     assert_eq!(streams.len(), 12);
-    assert!(streams.is_sorted(), "{streams:?}");
+    let class = |stream: &Stream| match stream {
+        Stream::Keys => 0,
+        Stream::Charter => 1,
+        Stream::Ledger => 2,
+        Stream::Cluster => 3,
+        _ => 4,
+    };
+    assert!(streams.is_sorted_by_key(class), "{streams:?}");
     assert_eq!(streams[..3], [Stream::Keys, Stream::Charter, Stream::Charter]);
 }
 
 #[test]
 fn a_feed_that_vanished_is_skipped() {
     let stored = Stored::linear(&BTreeMap::from([(feed(0), 3), (feed(1), 3)]));
-    let mut session = SyncSession::new(Side::Responder, GARDEN, stored.tips(), 0);
+    let mut session = old(Side::Responder, &stored);
     greet(&mut session, &stored, Vec::new());
     let empty = LineRun { run: run(feed(0), 1, &[]), ..one(feed(0)) };
     let next = session.handle(Input::Read(Some(empty))).expect("not the peer's fault");
@@ -435,7 +458,7 @@ fn a_feed_that_vanished_is_skipped() {
 }
 
 fn greeted(side: Side) -> SyncSession {
-    let mut session = SyncSession::new(side, GARDEN, Vec::new(), 0);
+    let mut session = old(side, &Stored::default());
     session.handle(Input::Opened).expect("opens");
     greet(&mut session, &Stored::default(), Vec::new());
     session
@@ -445,16 +468,16 @@ fn greeted(side: Side) -> SyncSession {
 fn frames_out_of_order_are_violations() {
     for side in [Side::Initiator, Side::Responder] {
         let unexpected = Some(Violation::UnexpectedFrame);
-        let mut fresh = SyncSession::new(side, GARDEN, Vec::new(), 0);
+        let mut fresh = old(side, &Stored::default());
         assert_eq!(fresh.handle(Input::Frame(Frame::Done)).err(), unexpected);
         assert_eq!(fresh.handle(Input::Frame(Frame::Changes(one(feed(0))))).err(), unexpected);
         let mut session = greeted(side);
-        assert_eq!(session.handle(hello(WIRE_VERSION, GARDEN, Vec::new())).err(), unexpected, "greets twice");
+        assert_eq!(session.handle(hello(WIRE_VERSION_OLDEST, GARDEN, Vec::new())).err(), unexpected, "greets twice");
         let finished = session.handle(Input::Frame(Frame::Done)).expect("in order");
         assert_eq!(finished, [Effect::Finish]);
         assert_eq!(session.handle(Input::Frame(Frame::Done)).err(), unexpected, "done twice");
         assert_eq!(session.handle(Input::Frame(Frame::Changes(one(feed(0))))).err(), unexpected);
-        assert_eq!(session.handle(hello(WIRE_VERSION, GARDEN, Vec::new())).err(), unexpected);
+        assert_eq!(session.handle(hello(WIRE_VERSION_OLDEST, GARDEN, Vec::new())).err(), unexpected);
         // Nobody asked for a line.
         let answered = Frame::Answered(head(feed(0), 1));
         assert_eq!(greeted(side).handle(Input::Frame(answered)).err(), unexpected);
@@ -490,14 +513,14 @@ fn n6_what_is_asked_for_is_bounded() {
 #[test]
 fn n10_another_version_or_community_is_a_violation() {
     for side in [Side::Initiator, Side::Responder] {
-        let fresh = || SyncSession::new(side, GARDEN, Vec::new(), 0);
-        for version in [WIRE_VERSION + 1, u32::MAX] {
+        let fresh = || old(side, &Stored::default());
+        for version in [WIRE_VERSION_OLDEST - 1, WIRE_VERSION + 1, u32::MAX] {
             assert_eq!(
                 fresh().handle(hello(version, GARDEN, Vec::new())).err(),
                 Some(Violation::Version(version))
             );
         }
-        let elsewhere = fresh().handle(hello(WIRE_VERSION, ELSEWHERE, Vec::new())).err();
+        let elsewhere = fresh().handle(hello(WIRE_VERSION_OLDEST, ELSEWHERE, Vec::new())).err();
         assert_eq!(elsewhere, Some(Violation::Community));
         let foreign = FeedId { community: ELSEWHERE, ..feed(0) };
         let smuggled = greeted(side).handle(Input::Frame(Frame::Changes(one(foreign)))).err();
@@ -508,11 +531,11 @@ fn n10_another_version_or_community_is_a_violation() {
 #[test]
 fn n6_floods_of_heads_and_runs_are_violations() {
     let heads = vec![head(feed(0), 1); HEADS_MAX];
-    let mut session = SyncSession::new(Side::Responder, GARDEN, Vec::new(), 0);
-    session.handle(hello(WIRE_VERSION, GARDEN, heads.clone())).expect("just as many as allowed");
-    let mut flooded = SyncSession::new(Side::Responder, GARDEN, Vec::new(), 0);
+    let mut session = old(Side::Responder, &Stored::default());
+    session.handle(hello(WIRE_VERSION_OLDEST, GARDEN, heads.clone())).expect("just as many as allowed");
+    let mut flooded = old(Side::Responder, &Stored::default());
     let heads = [heads, vec![head(feed(1), 1)]].concat();
-    assert_eq!(flooded.handle(hello(WIRE_VERSION, GARDEN, heads)).err(), Some(Violation::TooMany("feeds")));
+    assert_eq!(flooded.handle(hello(WIRE_VERSION_OLDEST, GARDEN, heads)).err(), Some(Violation::TooMany("feeds")));
     let again = Frame::Changes(one(feed(0)));
     for _ in 0..RUNS_MAX {
         session.handle(Input::Frame(again.clone())).expect("just as many as allowed");
@@ -527,13 +550,16 @@ fn n6_the_longest_honest_greeting_fits_a_frame() {
         id[..8].copy_from_slice(&n.to_le_bytes());
         let feed = FeedId { segment: u32::MAX, ..feed(3) };
         let feed = FeedId { stream: Stream::Channel(ChannelId::from_bytes(id)), ..feed };
-        (feed, FeedPosition { seq: u64::MAX >> 1, ..FeedPosition::START })
+        let end = FeedPosition { seq: u64::MAX >> 1, ..FeedPosition::START };
+        StoredLine { id: feed.into(), parent: None, base_seq: 0, end }
     });
-    let mut session = SyncSession::new(Side::Initiator, GARDEN, own, 0);
+    let own = Arc::new(Ends::of(GARDEN, &own.collect::<Vec<_>>()));
+    let mut session =
+        SyncSession::new(Terms { version: WIRE_VERSION_OLDEST, ..Terms::new(Side::Initiator, own) });
     let effects = session.handle(Input::Opened).expect("opens");
     let [Effect::Send(frame)] = effects.as_slice() else { panic!("one greeting") };
     assert!(codec::encode(frame).len() <= FRAME_BYTES_MAX);
-    let mut other = SyncSession::new(Side::Responder, GARDEN, Vec::new(), 0);
+    let mut other = old(Side::Responder, &Stored::default());
     other.handle(Input::Frame(frame.clone())).expect("a peer accepts what we send");
 }
 
@@ -548,14 +574,14 @@ fn n6_more_lines_than_a_greeting_names_are_named_in_turn() {
         FeedId { stream: Stream::Channel(ChannelId::from_bytes(id)), ..feed(3) }
     };
     let tip = FeedPosition { seq: 1, hash: honest(1) };
-    let own: Vec<_> = (0..count).map(|n| (numbered(n), tip)).collect();
-    let stored: Vec<_> = own
-        .iter()
-        .map(|(feed, end)| StoredLine { id: feed.into(), parent: None, base_seq: 0, end: *end })
-        .collect();
+    let line = |n| StoredLine { id: numbered(n).into(), parent: None, base_seq: 0, end: tip };
+    let stored: Vec<_> = (0..count).map(line).collect();
+    let own = Arc::new(Ends::of(GARDEN, &stored));
     let mut named = BTreeSet::new();
     for turn in 0..4 {
-        let mut session = SyncSession::new(Side::Initiator, GARDEN, own.clone(), turn * 4_099);
+        let terms = Terms::new(Side::Initiator, own.clone());
+        let mut session =
+            SyncSession::new(Terms { version: WIRE_VERSION_OLDEST, turn: turn * 4_099, ..terms });
         let effects = session.handle(Input::Opened).expect("opens");
         let [Effect::Send(Frame::Hello { heads, window, .. })] = effects.as_slice() else {
             panic!("one greeting")
@@ -567,10 +593,10 @@ fn n6_more_lines_than_a_greeting_names_are_named_in_turn() {
         named.extend(feeds);
         // A peer that has the same sends nothing, one that has nothing named sends nothing else.
         let ends: Vec<_> = heads.iter().map(|head| (head.feed(GARDEN), head.end)).collect();
-        let same = Known::All { ends, window: Some(window) };
+        let same = Known::All(vec![Told { scope: Scope::Window(window), ends }]);
         let compared = compare(&Stored::default(), &stored, &same, turn).expect("infallible");
         assert_eq!(compared, Comparison::default());
-        let less = Known::All { ends: Vec::new(), window: Some(window) };
+        let less = Known::All(vec![Told { scope: Scope::Window(window), ends: Vec::new() }]);
         let compared = compare(&Stored::default(), &stored, &less, turn).expect("infallible");
         assert_eq!(compared.send.len(), HEADS_MAX);
         assert!(compared.send.iter().all(|sending| window.contains(&sending.feed)));
@@ -597,7 +623,7 @@ fn n2_false_heads_cost_at_most_a_useless_send() {
         (vec![head(feed(0), 9), head(feed(0), 2)], read(2)),
         (vec![head(feed(1), 3)], read(0)),
     ] {
-        let mut session = SyncSession::new(Side::Initiator, GARDEN, stored.tips(), 0);
+        let mut session = old(Side::Initiator, &stored);
         session.handle(Input::Opened).expect("opens");
         assert_eq!(greet(&mut session, &stored, heads), [expected]);
     }
@@ -608,7 +634,7 @@ fn n7_random_bytes_never_panic_the_frame_decoder() {
     let mut rng = Rng(0x5e55_0001);
     let frames = [
         Frame::Hello {
-            version: WIRE_VERSION,
+            version: WIRE_VERSION_OLDEST,
             community: GARDEN,
             heads: vec![head(feed(3), 4), head(feed(0), 1)],
             window: Some(Window { first: feed(3), last: feed(0) }),
@@ -617,6 +643,13 @@ fn n7_random_bytes_never_panic_the_frame_decoder() {
         Frame::Done,
         Frame::Want { line: head(feed(3), 4), marks: vec![FeedPosition { seq: 3, hash: honest(3) }] },
         Frame::Answered(head(feed(1), 2)),
+        Frame::Greeting(Greeting { wanted: Some(feed(3).stream), ..greeting([3; 32]) }),
+        Frame::Claims(vec![
+            Claim { range: PlaceRange { from: Some(Place::of(&feed(1))), upto: None }, says: Says::Ends(vec![head(feed(3), 4)]) },
+            Claim { range: PlaceRange::ALL, says: Says::Fingerprint(Fingerprint::NOTHING) },
+            Claim { range: PlaceRange::ALL, says: Says::Answer(Vec::new()) },
+        ]),
+        Frame::Stored { all: true },
     ];
     for frame in &frames {
         let bytes = codec::encode(frame);
@@ -646,4 +679,186 @@ fn n7_random_bytes_never_panic_the_frame_decoder() {
         let bomb = [&bytes[..at], &endless[..], &bytes[at..]].concat();
         assert!(codec::decode::<Frame>(&bomb, FRAME_BYTES_MAX).is_err());
     }
+}
+
+/// What two sides say to each other, in frames and bytes, until both are done.
+fn cost(a: &mut Half, b: &mut Half) -> (usize, usize) {
+    let (mut frames, mut bytes) = (0, 0);
+    let mut queues = [VecDeque::from(a.take(Input::Opened)), VecDeque::new()];
+    loop {
+        let mut moved = false;
+        for to in 0..2 {
+            let (here, there) = if to == 0 { (&mut *b, 1) } else { (&mut *a, 0) };
+            while let Some(frame) = queues[1 - there].pop_front() {
+                moved = true;
+                frames += 1;
+                let len = codec::encode(&frame).len();
+                assert!(len <= FRAME_BYTES_MAX, "{len}");
+                if !matches!(frame, Frame::Changes(_)) {
+                    bytes += len;
+                }
+                let answers = here.take(Input::Frame(frame));
+                queues[there].extend(answers);
+            }
+            while here.read.is_some() {
+                moved = true;
+                let read = here.read();
+                let sent = here.take(read);
+                queues[there].extend(sent);
+            }
+        }
+        if !moved {
+            return (frames, bytes);
+        }
+    }
+}
+
+fn segments(streams: u8, devices: u8, count: u32) -> BTreeMap<FeedId, u64> {
+    let mut feeds = BTreeMap::new();
+    for stream in 0..streams {
+        for n in 0..devices {
+            for segment in 0..count {
+                let stream = Stream::Channel(ChannelId::from_bytes([stream; 16]));
+                let feed = FeedId { segment, ..FeedId::new(GARDEN, device(1 + n), stream) };
+                feeds.insert(feed, 1 + u64::from(segment % 3));
+            }
+        }
+    }
+    feeds
+}
+
+/// A year of 20 channels by 20 devices: who has the same says so in two
+/// greetings; who lacks a little learns of it in few words; who has nothing gets
+/// everything without being asked about each.
+#[test]
+fn what_is_said_grows_with_what_differs_and_not_with_what_there_is() {
+    let all = segments(20, 20, 12);
+    assert_eq!(all.len(), 4_800);
+    let pair = |ours: &BTreeMap<FeedId, u64>, theirs: &BTreeMap<FeedId, u64>| {
+        let mut a = Half::new(Side::Initiator, Stored::linear(ours), 64);
+        let mut b = Half::new(Side::Responder, Stored::linear(theirs), 64);
+        let cost = cost(&mut a, &mut b);
+        assert_union(&a, &b, &union(ours, theirs));
+        cost
+    };
+    let (frames, bytes) = pair(&all, &all);
+    assert_eq!(frames, 4);
+    assert!(bytes < 250, "{bytes}");
+    let mut ahead = all.clone();
+    *ahead.values_mut().nth(2_345).expect("there") += 2;
+    let (frames, bytes) = pair(&ahead, &all);
+    assert!(frames <= 16 && bytes < 8_000, "{frames} frames, {bytes} bytes");
+    // Both ahead in a few places.
+    let mut theirs = all.clone();
+    for n in [7, 1_234, 4_321] {
+        *theirs.values_mut().nth(n).expect("there") += 1;
+    }
+    let (_, bytes) = pair(&ahead, &theirs);
+    assert!(bytes < 25_000, "{bytes} bytes");
+    let (frames, bytes) = pair(&BTreeMap::new(), &all);
+    assert!(frames < 4_800 + 12 && bytes < 400, "{frames} frames, {bytes} bytes");
+}
+
+#[test]
+fn the_open_channel_comes_first_and_of_words_the_newest() {
+    let mut all = segments(3, 2, 4);
+    all.insert(feed(0), 2);
+    all.insert(feed(8), 2);
+    all.insert(feed(1), 1);
+    let stored = Stored::linear(&all);
+    let wanted = Stream::Channel(ChannelId::from_bytes([1; 16]));
+    let terms = Terms { wanted: Some(wanted), ..Terms::new(Side::Initiator, Stored::default().ends()) };
+    let mut a = Half::new(Side::Initiator, Stored::default(), 9);
+    a.session = SyncSession::new(terms);
+    let mut b = Half::new(Side::Responder, stored, 9);
+    let mut order = Vec::new();
+    let mut to_b = VecDeque::from(a.take(Input::Opened));
+    while let Some(frame) = to_b.pop_front() {
+        let mut to_a = VecDeque::from(b.take(Input::Frame(frame)));
+        while b.read.is_some() {
+            let read = b.read();
+            to_a.extend(b.take(read));
+        }
+        while let Some(frame) = to_a.pop_front() {
+            if let Frame::Changes(run) = &frame {
+                order.push((run.run.feed.stream, run.run.feed.segment));
+            }
+            to_b.extend(a.take(Input::Frame(frame)));
+        }
+    }
+    assert_eq!(order.len(), all.len());
+    assert_eq!((order[0].0, order[1].0), (Stream::Keys, Stream::Charter));
+    let of_wanted: Vec<_> = order[2..10].iter().copied().collect();
+    assert!(of_wanted.iter().all(|(stream, _)| *stream == wanted), "{order:?}");
+    assert!(of_wanted.is_sorted_by_key(|(_, segment)| std::cmp::Reverse(*segment)), "{order:?}");
+    assert_eq!(order[10].0, Stream::Ledger);
+    assert!(order[11..].is_sorted_by_key(|(_, segment)| std::cmp::Reverse(*segment)), "{order:?}");
+}
+
+fn greeting(root: [u8; 32]) -> Greeting {
+    Greeting { oldest: WIRE_VERSION_OLDEST, newest: WIRE_VERSION, community: GARDEN, root, wanted: None }
+}
+
+/// A session in the middle of narrowing down, which has `stored`.
+fn narrowing(stored: &Stored) -> SyncSession {
+    let mut session = SyncSession::new(Terms::new(Side::Initiator, stored.ends()));
+    session.handle(Input::Opened).expect("opens");
+    session.handle(Input::Frame(Frame::Greeting(greeting([7; 32])))).expect("in order");
+    session
+}
+
+#[test]
+fn n6_claims_out_of_bounds_are_violations() {
+    let stored = Stored::linear(&segments(2, 2, 3));
+    let place = Place::of(&feed(3));
+    let claim = |from: Option<Place>, upto: Option<Place>, ends: Vec<FeedHead>| Claim {
+        range: PlaceRange { from, upto },
+        says: Says::Ends(ends),
+    };
+    let refused = |claims: Vec<Claim>| narrowing(&stored).handle(Input::Frame(Frame::Claims(claims))).err();
+    assert_eq!(refused(vec![claim(Some(place), Some(place), Vec::new())]), Some(Violation::Range));
+    let outside = claim(Some(place), None, vec![head(feed(0), 1)]);
+    assert_eq!(refused(vec![outside]), Some(Violation::Range));
+    let many = vec![claim(None, None, Vec::new()); CLAIMS_PER_FRAME + 1];
+    assert_eq!(refused(many), Some(Violation::TooMany("claims")));
+    // Ends without end, turns without end.
+    let mut session = narrowing(&stored);
+    let flood = || Frame::Claims(vec![claim(None, None, vec![head(feed(0), 1); ENDS_PER_FRAME])]);
+    let flooded = (0..100).find_map(|_| session.handle(Input::Frame(flood())).err());
+    assert_eq!(flooded, Some(Violation::TooMany("feeds")));
+    let mut session = narrowing(&stored);
+    let turn = || Frame::Claims(vec![Claim { range: PlaceRange::ALL, says: Says::Answer(Vec::new()) }]);
+    let endless = (0..2_000).find_map(|_| session.handle(Input::Frame(turn())).err());
+    assert_eq!(endless, Some(Violation::TooMany("turns")));
+    // Claims by someone who has the same, or who did not greet.
+    let mut equal = SyncSession::new(Terms::new(Side::Responder, stored.ends()));
+    assert_eq!(equal.handle(Input::Frame(Frame::Claims(Vec::new()))).err(), Some(Violation::UnexpectedFrame));
+    equal.handle(Input::Frame(Frame::Greeting(greeting(stored.ends().root())))).expect("in order");
+    assert_eq!(equal.handle(Input::Frame(Frame::Claims(Vec::new()))).err(), Some(Violation::UnexpectedFrame));
+}
+
+/// Versions: the newest that both know; whoever greets as of old is answered as
+/// of old; what is too new or too old is told apart.
+#[test]
+fn n10_versions_are_negotiated() {
+    let ours = Stored::linear(&segments(2, 2, 2));
+    let theirs = Stored::linear(&segments(3, 1, 3));
+    let all: BTreeSet<_> = ours.changes().union(&theirs.changes()).copied().collect();
+    let mut a = Half::speaking(WIRE_VERSION_OLDEST, Side::Initiator, ours, 3);
+    let mut b = Half::new(Side::Responder, theirs, 3);
+    exchange(&mut a, &mut b, |n| n - 1);
+    assert_eq!((a.stored.changes(), b.stored.changes()), (all.clone(), all));
+    let fresh = || SyncSession::new(Terms::new(Side::Responder, Stored::default().ends()));
+    let newer = Greeting { newest: WIRE_VERSION + 5, ..greeting([0; 32]) };
+    fresh().handle(Input::Frame(Frame::Greeting(newer.clone()))).expect("both know this one");
+    for (oldest, newest) in [(WIRE_VERSION + 1, WIRE_VERSION + 5), (1, WIRE_VERSION - 1), (9, 1)] {
+        let other = Greeting { oldest, newest, ..newer.clone() };
+        let refused = fresh().handle(Input::Frame(Frame::Greeting(other))).err();
+        assert_eq!(refused, Some(Violation::Version(newest)));
+    }
+    let elsewhere = Greeting { community: ELSEWHERE, ..newer };
+    assert_eq!(
+        fresh().handle(Input::Frame(Frame::Greeting(elsewhere))).err(),
+        Some(Violation::Community)
+    );
 }

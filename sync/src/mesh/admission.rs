@@ -1,23 +1,19 @@
-//! Who may talk to this device: members, and whoever asks to join. And
-//! whether it talks to anyone at all.
+//! Who may talk to this device: members of its communities, and whoever asks to
+//! join. And whether it talks to anyone at all.
 //!
 //! Checked for every protocol after the handshake, when the peer's key is
-//! proven. A dialler of its own accord is not checked: it chose its peer.
+//! proven. A dialler of its own accord is not checked: it chose its peer. Who is
+//! put out later is cut off on every connection that still stands.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use iroh::EndpointAddr;
 use iroh::endpoint::{
     AfterHandshakeOutcome, BeforeConnectOutcome, Connection, EndpointHooks, Side, WeakConnectionHandle,
 };
 
-use super::{ALPN_JOIN, device_id};
-use crate::replica::Replica;
-
-/// Close code "you are not a member".
-const NOT_A_MEMBER: u32 = 1;
-/// Close code "working offline".
-const OFFLINE: u32 = 2;
+use super::driver::{Communities, NOT_A_MEMBER, OFFLINE};
+use super::{ALPN_JOIN, device_id, lock};
 
 /// Whether this device wants to be reachable, and what it has open.
 #[derive(Clone, Default)]
@@ -34,12 +30,12 @@ struct SwitchState {
 impl Switch {
     /// Whether connections are allowed.
     pub(super) fn is_online(&self) -> bool {
-        !self.state.lock().unwrap_or_else(PoisonError::into_inner).offline
+        !lock(&self.state).offline
     }
 
     /// Allows connections, or closes all there are and allows no more.
     pub(super) fn set_online(&self, online: bool) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         state.offline = !online;
         let open = if online { Vec::new() } else { std::mem::take(&mut state.open) };
         drop(state);
@@ -48,8 +44,19 @@ impl Switch {
         }
     }
 
+    /// Closes connections of whoever is in no common community any more.
+    pub(super) fn drop_strangers(&self, communities: &Communities) {
+        let open = lock(&self.state).open.clone();
+        for connection in open.iter().filter_map(WeakConnectionHandle::upgrade) {
+            let is_joining = connection.alpn() == ALPN_JOIN;
+            if !is_joining && !communities.knows(&device_id(connection.remote_id())) {
+                connection.close(NOT_A_MEMBER.into(), b"not a member");
+            }
+        }
+    }
+
     fn admits(&self, connection: &Connection) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         if !state.offline {
             state.open.retain(|handle| handle.upgrade().is_some_and(|open| open.close_reason().is_none()));
             state.open.push(connection.weak_handle());
@@ -61,13 +68,13 @@ impl Switch {
 /// Refuses strangers on every protocol but joining, and everyone while the
 /// device works offline.
 pub(super) struct MembersOnly {
-    replica: Replica,
+    communities: Communities,
     switch: Switch,
 }
 
 impl MembersOnly {
-    pub(super) fn new(replica: Replica, switch: Switch) -> Self {
-        Self { replica, switch }
+    pub(super) fn new(communities: Communities, switch: Switch) -> Self {
+        Self { communities, switch }
     }
 }
 
@@ -85,7 +92,7 @@ impl EndpointHooks for MembersOnly {
     async fn after_handshake<'a>(&'a self, connection: &'a Connection) -> AfterHandshakeOutcome {
         let incoming = connection.side() == Side::Server;
         let peer = device_id(connection.remote_id());
-        if incoming && connection.alpn() != ALPN_JOIN && !self.replica.state().charter.is_member(&peer) {
+        if incoming && connection.alpn() != ALPN_JOIN && !self.communities.knows(&peer) {
             tracing::debug!(%peer, "refused: not a member");
             return AfterHandshakeOutcome::Reject {
                 error_code: NOT_A_MEMBER.into(),

@@ -14,9 +14,10 @@ use exo_model::decide::{Intent, Refusal};
 use exo_model::id::{DeviceId, SealingPublicKey};
 use exo_model::invite::{JoinRequest, Ticket};
 
-use super::{ALPN_JOIN, ALPN_SYNC, Inner, device_id, link};
+use super::community::Here;
+use super::{ALPN_JOIN, Inner, device_id, jitter};
+use crate::hub::Input;
 use crate::replica::{ReplicaError, SealedGovernance};
-use crate::session::Side;
 use crate::wire;
 
 /// Longest request or answer, in bytes: an answer carries a sealed key for
@@ -24,6 +25,8 @@ use crate::wire;
 const FRAME_BYTES_MAX: usize = 512 * 1024;
 /// Longest wait for the other side's frame.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest wait for the charter after an admission.
+const CHARTER_DEADLINE: Duration = Duration::from_secs(20);
 /// Join requests answered at the same time.
 const JOINS_MAX: usize = 16;
 /// First and longest pause between rounds over all contacts.
@@ -129,27 +132,30 @@ async fn answer(inner: &Inner, connection: &Connection) -> Result<(), String> {
         .await
         .map_err(|error| error.to_string())?
         .ok_or("no request")?;
-    let answer = if request.certificate.claims.device == peer {
-        judge(inner, request).await
-    } else {
-        Answer::Refused { reason: "the request names another device".into(), try_others: false }
+    let here = inner.driver.communities().get(&request.community);
+    let answer = match here {
+        _ if request.certificate.claims.device != peer => {
+            Answer::Refused { reason: "the request names another device".into(), try_others: false }
+        }
+        Some(here) => judge(&here, request).await,
+        None => Answer::Refused { reason: "this member is not in that community".into(), try_others: true },
     };
     wire::write(&mut send, &answer, FRAME_BYTES_MAX).await.map_err(|error| error.to_string())?;
     send.finish().map_err(|error| error.to_string())
 }
 
-async fn judge(inner: &Inner, request: JoinRequest) -> Answer {
+async fn judge(here: &Here, request: JoinRequest) -> Answer {
     let (device, recipient) = (request.certificate.claims.device, request.certificate.claims.sealing);
-    match inner.replica.record(Intent::Admit(request)).await {
+    match here.replica().record(Intent::Admit(request)).await {
         // Who asks again may have missed the answer. What is in force is the
         // charter's word on the device, not that of a request nobody checked.
         Err(ReplicaError::Refused(refusal @ Refusal::AlreadyMember))
-            if !is_enrolled(inner, &device, &recipient) =>
+            if !is_enrolled(here, &device, &recipient) =>
         {
             Answer::Refused { reason: refusal.to_string(), try_others: false }
         }
         Ok(_) | Err(ReplicaError::Refused(Refusal::AlreadyMember)) => {
-            match inner.replica.seal_governance(recipient).await {
+            match here.replica().seal_governance(recipient).await {
                 Ok(governance) => Answer::Admitted { governance },
                 Err(error) => Answer::Refused { reason: error.to_string(), try_others: true },
             }
@@ -166,27 +172,30 @@ async fn judge(inner: &Inner, request: JoinRequest) -> Answer {
     }
 }
 
-fn is_enrolled(inner: &Inner, device: &DeviceId, sealing: &SealingPublicKey) -> bool {
-    let state = inner.replica.state();
+fn is_enrolled(here: &Here, device: &DeviceId, sealing: &SealingPublicKey) -> bool {
+    let state = here.replica().state();
     state.charter.devices.get(device).is_some_and(|enrolled| enrolled.sealing == *sealing)
 }
 
 pub(super) fn spawn(
     inner: Arc<Inner>,
+    here: Arc<Here>,
     ticket: Ticket,
     certificate: DeviceCertificate,
     name: String,
 ) -> JoinProgress {
     let (status, receiver) = watch::channel(JoinStatus::Trying { rounds: 0, last_error: String::new() });
     let task = tokio::spawn(async move {
-        if inner.replica.state().charter.is_member(&inner.me) {
+        let newcomer = Newcomer { inner, here, contacts: ticket.contacts.iter().map(|c| c.device).collect() };
+        if newcomer.is_member() {
             status.send_replace(JoinStatus::Joined);
             return;
         }
+        newcomer.here.meet(newcomer.contacts.iter().copied());
         let request = ticket.request(certificate, name);
-        while let Some(contact) = ask_until_answered(&inner, &ticket, &request, &status).await {
+        while newcomer.ask_until_answered(&request, &status).await {
             status.send_replace(JoinStatus::Admitted);
-            if become_member(&inner, contact, &ticket).await {
+            if newcomer.becomes_member().await {
                 status.send_replace(JoinStatus::Joined);
                 return;
             }
@@ -195,37 +204,57 @@ pub(super) fn spawn(
     JoinProgress { status: receiver, task }
 }
 
-/// Returns who admitted; `None` after a refusal for good.
-async fn ask_until_answered(
-    inner: &Inner,
-    ticket: &Ticket,
-    request: &JoinRequest,
-    status: &watch::Sender<JoinStatus>,
-) -> Option<DeviceId> {
-    let mut pause = PAUSE.0;
-    for rounds in 1.. {
-        let mut last_error = String::from("the invite names nobody to ask");
-        for contact in &ticket.contacts {
-            match ask(inner, contact.device, request).await {
-                Ok(Answer::Admitted { governance }) => {
-                    match inner.replica.learn_governance(governance).await {
-                        Ok(()) => return Some(contact.device),
-                        Err(error) => last_error = error.to_string(),
-                    }
-                }
-                Ok(Answer::Refused { reason, try_others: false }) => {
-                    status.send_replace(JoinStatus::Refused(reason));
-                    return None;
-                }
-                Ok(Answer::Refused { reason, .. }) => last_error = reason,
-                Err(reason) => last_error = reason,
-            }
-        }
-        status.send_replace(JoinStatus::Trying { rounds, last_error });
-        tokio::time::sleep(pause.mul_f64(0.5 + link::jitter())).await;
-        pause = (pause * 2).min(PAUSE.1);
+/// A device that wants to be admitted.
+struct Newcomer {
+    inner: Arc<Inner>,
+    here: Arc<Here>,
+    contacts: Vec<DeviceId>,
+}
+
+impl Newcomer {
+    fn is_member(&self) -> bool {
+        self.here.replica().state().charter.is_member(&self.inner.me)
     }
-    None
+
+    /// Asks everyone, again and again; returns false after a refusal for good.
+    async fn ask_until_answered(&self, request: &JoinRequest, status: &watch::Sender<JoinStatus>) -> bool {
+        let mut pause = PAUSE.0;
+        for rounds in 1.. {
+            let mut last_error = String::from("the invite names nobody to ask");
+            for contact in &self.contacts {
+                match ask(&self.inner, *contact, request).await {
+                    Ok(Answer::Admitted { governance }) => {
+                        match self.here.replica().learn_governance(governance).await {
+                            Ok(()) => return true,
+                            Err(error) => last_error = error.to_string(),
+                        }
+                    }
+                    Ok(Answer::Refused { reason, try_others: false }) => {
+                        status.send_replace(JoinStatus::Refused(reason));
+                        return false;
+                    }
+                    Ok(Answer::Refused { reason, .. }) => last_error = reason,
+                    Err(reason) => last_error = reason,
+                }
+            }
+            status.send_replace(JoinStatus::Trying { rounds, last_error });
+            tokio::time::sleep(pause.mul_f64(0.5 + jitter())).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+        false
+    }
+
+    /// Waits until the charter is here and names this device: from now on the
+    /// contacts are linked as any member is. Where nobody brings that, the answer
+    /// was worth nothing and everyone is asked again.
+    async fn becomes_member(&self) -> bool {
+        self.here.look_again(&self.inner);
+        self.inner.hear(Input::NetworkChanged);
+        let mut snapshot = self.here.replica().watch();
+        let member = snapshot.wait_for(|snapshot| snapshot.state.charter.is_member(&self.inner.me));
+        let arrived = tokio::time::timeout(CHARTER_DEADLINE, member).await;
+        arrived.is_ok_and(|arrived| arrived.is_ok())
+    }
 }
 
 async fn ask(inner: &Inner, contact: DeviceId, request: &JoinRequest) -> Result<Answer, String> {
@@ -241,32 +270,4 @@ async fn ask(inner: &Inner, contact: DeviceId, request: &JoinRequest) -> Result<
         .unwrap_or_else(|_| Err("no answer in time".into()));
     connection.close(0_u32.into(), b"thank you");
     answer
-}
-
-/// Fetches the charter, first from whoever admitted, then from the others;
-/// returns whether it names this device. Where nobody brings that, the answer
-/// was worth nothing and everyone is asked again.
-async fn become_member(inner: &Arc<Inner>, admitted_by: DeviceId, ticket: &Ticket) -> bool {
-    let mut snapshot = inner.replica.watch();
-    let others = ticket.contacts.iter().map(|contact| contact.device).filter(|device| *device != admitted_by);
-    for contact in std::iter::once(admitted_by).chain(others) {
-        match inner.dial(contact, ALPN_SYNC).await {
-            // The link goes on after the join, as any other.
-            Ok(connection) => {
-                let link = tokio::spawn(link::run(inner.clone(), connection, Side::Initiator));
-                let member = snapshot.wait_for(|snapshot| snapshot.state.charter.is_member(&inner.me));
-                tokio::select! {
-                    _ = tokio::time::timeout(ANSWER_DEADLINE, member) => {}
-                    // Refused: this one does not know us either.
-                    _ = link => {}
-                }
-            }
-            Err(error) => tracing::debug!(%error, "fetching the charter"),
-        }
-        if inner.replica.state().charter.is_member(&inner.me) {
-            return true;
-        }
-    }
-    tokio::time::sleep(PAUSE.0.mul_f64(0.5 + link::jitter())).await;
-    false
 }

@@ -1,30 +1,35 @@
-//! Links: one connection a peer, on which exchanges run.
+//! Links: one connection to a peer, on which exchanges of all common
+//! communities run.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use iroh::endpoint::Connection;
+use iroh::endpoint::{Connection, RecvStream, SendStream};
 use iroh::protocol::{AcceptError, ProtocolHandler};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use exo_model::id::DeviceId;
 
-use super::{ALPN_SYNC, Inner, device_id, exchange};
-use crate::session::Side;
+use super::community::Here;
+use super::exchange::{self, ExchangeError, Ran};
+use super::{Inner, device_id};
+use crate::hub::{Exchanged, Input};
+use crate::session::{FRAME_BYTES_MAX, Frame, Greeting, Side, Terms, WIRE_VERSION, WIRE_VERSION_OLDEST};
+use crate::wire;
 
-/// Shortest pause between looks at what holders of keys owe others; up to twice
-/// as long, so that not everyone seals to a newcomer at once.
-const TEND_EVERY: Duration = Duration::from_secs(20);
-/// Pause between looks for members to dial.
-const SUPERVISE_EVERY: Duration = Duration::from_secs(1);
-/// Shortest pause between exchanges without a hint; up to twice as long.
-const ANTI_ENTROPY: Duration = Duration::from_secs(30);
-/// Shortest pause before an exchange that failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 /// Exchanges one peer may have under way.
 const EXCHANGES_PER_PEER: usize = 4;
-/// Rounds after each other, while new members make more acceptable.
-const ROUNDS_MAX: usize = 8;
+/// Longest wait for the first frame of an exchange.
+const GREETING_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A connection to a peer.
+pub(super) struct Link {
+    pub(super) device: DeviceId,
+    pub(super) connection: Connection,
+    /// The version that the peer is greeted in.
+    version: AtomicU32,
+}
 
 /// Answers peers that dial us.
 pub(super) struct SyncProtocol {
@@ -45,66 +50,23 @@ impl std::fmt::Debug for SyncProtocol {
 
 impl ProtocolHandler for SyncProtocol {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
-        run(self.inner.clone(), connection, Side::Responder).await;
+        self.inner.addresses.met(&connection);
+        run(self.inner.clone(), connection, false).await;
         Ok(())
     }
 }
 
-/// Keeps a link to every member, for ever.
-pub(super) async fn supervise(inner: Arc<Inner>) {
-    let mut snapshot = inner.replica.watch();
-    let mut links = inner.peers.watch();
-    loop {
-        let state = snapshot.borrow_and_update().state.clone();
-        links.mark_unchanged();
-        for (device, machine) in state.machines.iter() {
-            inner.learn(device, &machine.addresses);
-        }
-        for device in state.charter.devices.keys().filter(|device| **device != inner.me) {
-            if inner.switch.is_online() && inner.peers.begin_dial(*device) {
-                tokio::spawn(dial(inner.clone(), *device));
-            }
-        }
-        tokio::select! {
-            changed = snapshot.changed() => if changed.is_err() { return },
-            _ = links.changed() => {}
-            () = tokio::time::sleep(SUPERVISE_EVERY) => {}
-        }
-    }
-}
-
-/// Sees to it, now and then, that everyone can read what they may.
-pub(super) async fn tend(inner: Arc<Inner>) {
-    loop {
-        tokio::time::sleep(TEND_EVERY.mul_f64(1.0 + jitter())).await;
-        if let Err(error) = inner.replica.tend().await {
-            if matches!(error, crate::replica::ReplicaError::Closed) {
-                return;
-            }
-            tracing::warn!(%error, "tending keys");
-        }
-    }
-}
-
-async fn dial(inner: Arc<Inner>, device: DeviceId) {
-    match inner.dial(device, ALPN_SYNC).await {
-        Ok(connection) => run(inner, connection, Side::Initiator).await,
-        Err(error) => {
-            tracing::debug!(peer = %device, %error, "dial failed");
-            inner.peers.dial_failed(device, jitter());
-        }
-    }
-}
-
-/// Lives as long as the connection does. Whoever dialled exchanges at once.
-pub(super) async fn run(inner: Arc<Inner>, connection: Connection, side: Side) {
+/// Lives as long as the connection does.
+pub(super) async fn run(inner: Arc<Inner>, connection: Connection, dialled: bool) {
     let device = device_id(connection.remote_id());
-    let nudge = inner.peers.linked(device, connection.clone());
-    tokio::join!(
-        answer(&inner, device, &connection),
-        exchange_when_asked(&inner, device, &connection, &nudge, side == Side::Initiator),
-    );
-    inner.peers.ended(device, &connection, jitter());
+    let version = AtomicU32::new(WIRE_VERSION);
+    let id = inner.driver.add_link(Arc::new(Link { device, connection: connection.clone(), version }));
+    inner.hear(Input::Linked { link: id, device, dialled });
+    inner.driver.tell_watchers();
+    answer(&inner, device, &connection).await;
+    inner.driver.drop_link(id);
+    inner.hear(Input::Unlinked(id));
+    inner.driver.tell_watchers();
 }
 
 async fn answer(inner: &Arc<Inner>, device: DeviceId, connection: &Connection) {
@@ -114,7 +76,7 @@ async fn answer(inner: &Arc<Inner>, device: DeviceId, connection: &Connection) {
         let Ok((send, recv)) = connection.accept_bi().await else { return };
         let inner = inner.clone();
         tokio::spawn(async move {
-            if let Err(error) = exchange::run(&inner, device, Side::Responder, send, recv).await {
+            if let Err(error) = respond(&inner, device, send, recv).await {
                 tracing::debug!(peer = %device, %error, "exchange ended early");
             }
             drop(slot);
@@ -122,51 +84,58 @@ async fn answer(inner: &Arc<Inner>, device: DeviceId, connection: &Connection) {
     }
 }
 
-async fn exchange_when_asked(
+/// Answers an exchange that the peer began.
+async fn respond(
     inner: &Arc<Inner>,
     device: DeviceId,
-    connection: &Connection,
-    nudge: &Notify,
-    at_once: bool,
-) {
-    let mut due = at_once;
-    loop {
-        let failed = due && !exchange_rounds(inner, device, connection).await;
-        let pause = if failed { RETRY } else { ANTI_ENTROPY };
-        let pause = pause.mul_f64(1.0 + jitter());
-        tokio::select! {
-            () = nudge.notified() => {}
-            () = tokio::time::sleep(pause) => {}
-            _ = connection.closed() => return,
+    send: SendStream,
+    mut recv: RecvStream,
+) -> Result<(), ExchangeError> {
+    let read = wire::read::<_, Frame>(&mut recv, FRAME_BYTES_MAX);
+    let first = match tokio::time::timeout(GREETING_DEADLINE, read).await {
+        Ok(Ok(first)) => first.ok_or(ExchangeError::Ended)?,
+        Ok(Err(error)) => return Err(exchange::refused(inner, device, error.into())),
+        Err(_) => return Err(ExchangeError::Silence),
+    };
+    let (Frame::Greeting(Greeting { community, .. }) | Frame::Hello { community, .. }) = &first else {
+        return Err(exchange::refused(inner, device, crate::session::Violation::UnexpectedFrame.into()));
+    };
+    // A community that is not open here, or that the peer is not in: both look
+    // alike from outside.
+    let here = inner.driver.communities().get(community).filter(|here| here.admits(&device));
+    let here = here.ok_or(ExchangeError::NotHere)?;
+    let terms = Terms::new(Side::Responder, here.replica().snapshot().ends);
+    let ran = exchange::run(inner, &here, device, terms, Some(first), send, recv).await?;
+    note(&here, device, &ran);
+    Ok(())
+}
+
+/// Runs an exchange that this side begins; nothing where it broke off.
+pub(super) async fn exchange(inner: &Arc<Inner>, link: &Link, here: &Arc<Here>) -> Option<Exchanged> {
+    let (send, recv) = link.connection.open_bi().await.ok()?;
+    let version = link.version.load(Ordering::Relaxed);
+    let own = here.replica().snapshot().ends;
+    let terms = Terms { version, wanted: here.wanted(), turn: exchange::turn(), ..Terms::new(Side::Initiator, own) };
+    match exchange::run(inner, here, link.device, terms, None, send, recv).await {
+        Ok(ran) => {
+            note(here, link.device, &ran);
+            Some(ran.exchanged)
         }
-        due = true;
+        Err(error) => {
+            tracing::debug!(peer = %link.device, %error, "exchange ended early");
+            if matches!(error, ExchangeError::Unanswered) {
+                // Programs before version 3 hang up on a greeting of today; there
+                // may be other reasons, so each is tried in turn.
+                let other = if version == WIRE_VERSION { WIRE_VERSION_OLDEST } else { WIRE_VERSION };
+                link.version.store(other, Ordering::Relaxed);
+            }
+            None
+        }
     }
 }
 
-/// Exchanges until nothing more becomes acceptable; returns whether it went
-/// well.
-async fn exchange_rounds(inner: &Arc<Inner>, device: DeviceId, connection: &Connection) -> bool {
-    for _ in 0..ROUNDS_MAX {
-        let Ok((send, recv)) = connection.open_bi().await else { return false };
-        match exchange::run(inner, device, Side::Initiator, send, recv).await {
-            Ok(outcome) => {
-                inner.peers.proven(&device);
-                if outcome.deferred == 0 || outcome.stored == 0 {
-                    return true;
-                }
-            }
-            Err(error) => {
-                tracing::debug!(peer = %device, %error, "exchange ended early");
-                return false;
-            }
-        }
+fn note(here: &Here, device: DeviceId, ran: &Ran) {
+    if ran.peer_has_all {
+        here.receipts().confirm(device, &ran.own);
     }
-    true
-}
-
-/// A number in 0..1, to keep peers from acting in step. Not for secrets.
-pub(super) fn jitter() -> f64 {
-    use std::hash::{BuildHasher as _, RandomState};
-    let bits = u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or(0);
-    f64::from(bits) / f64::from(u32::MAX)
 }

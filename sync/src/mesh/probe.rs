@@ -9,8 +9,9 @@ use exo_model::feed::{Change, FeedId, FeedPosition, Run, Stream};
 use exo_model::id::DeviceId;
 use exo_model::signature::Signature;
 
-use super::{ALPN_SYNC, LinkError, Mesh};
-use crate::session::{Frame, LineRun, WIRE_VERSION};
+use super::community::CommunityMesh;
+use super::{ALPN_SYNC, LinkError};
+use crate::session::{Frame, LineRun, WIRE_VERSION_OLDEST};
 use crate::wire;
 
 /// Which hostile thing to send.
@@ -23,18 +24,18 @@ pub enum Hostility {
     OversizeFrame,
 }
 
-impl Mesh {
+impl CommunityMesh {
     /// Sends one hostile thing to `peer` over a sync stream.
     ///
     /// # Errors
     /// When the peer cannot be reached. What it does with the thing shows in
-    /// its own [`Mesh::refusals`].
+    /// its own [`refusals`](super::Mesh::refusals).
     pub async fn probe(&self, peer: DeviceId, hostility: Hostility) -> Result<(), LinkError> {
         let failed = |reason: String| LinkError::Connection { device: peer, reason };
-        let connection = self.inner.dial(peer, ALPN_SYNC).await?;
+        let connection = self.inner().dial(peer, ALPN_SYNC).await?;
         let (mut send, mut recv) = connection.open_bi().await.map_err(|error| failed(error.to_string()))?;
         let bytes = match hostility {
-            Hostility::ForgedChange => self.forged_change(peer).await,
+            Hostility::ForgedChange => self.forged_change(peer),
             Hostility::OversizeFrame => vec![0xff, 0xff, 0xff, 0xf0, 0xde, 0xad, 0xbe, 0xef],
         };
         tokio::io::AsyncWriteExt::write_all(&mut send, &bytes)
@@ -48,13 +49,13 @@ impl Mesh {
         Ok(())
     }
 
-    async fn forged_change(&self, victim: DeviceId) -> Vec<u8> {
-        let state = self.inner.replica.state();
+    fn forged_change(&self, victim: DeviceId) -> Vec<u8> {
+        let replica = self.here().replica();
+        let state = replica.state();
         let channel = state.charter.channels.keys().next().copied();
         let stream = channel.map_or(Stream::Charter, Stream::Channel);
         let feed = FeedId::new(state.id, victim, stream);
-        let positions = self.inner.replica.positions().await.unwrap_or_default();
-        let known = positions.iter().find(|(id, _)| *id == feed).map_or(FeedPosition::START, |(_, end)| *end);
+        let known = replica.snapshot().ends.of_feed(&feed).first().copied().unwrap_or(FeedPosition::START);
         let run = Run {
             feed,
             first_seq: known.seq + 1,
@@ -62,7 +63,7 @@ impl Mesh {
             signature: Signature::from_bytes([7; 64]),
         };
         let hello =
-            Frame::Hello { version: WIRE_VERSION, community: state.id, heads: Vec::new(), window: None };
+            Frame::Hello { version: WIRE_VERSION_OLDEST, community: state.id, heads: Vec::new(), window: None };
         let mut bytes = Vec::new();
         for frame in [hello, Frame::Changes(LineRun { after: known.hash, run }), Frame::Done] {
             let frame = codec::encode(&frame);

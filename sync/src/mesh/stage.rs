@@ -1,21 +1,29 @@
 //! Byte streams that inference stages talk over.
 //!
 //! Only frames are known here, length-prefixed and bounded; what they mean is
-//! `inference`'s and `app`'s.
+//! `inference`'s and `app`'s. The first frame of a stream names the community it
+//! is about.
 
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use iroh::protocol::{AcceptError, ProtocolHandler};
-use tokio::sync::mpsc;
+use exo_model::id::{CommunityId, DeviceId};
 
-use exo_model::id::DeviceId;
-
-use super::{ALPN_STAGE, Inner, LinkError, device_id};
+use super::community::Here;
+use super::{ALPN_STAGE, Inner, LinkError, device_id, lock};
 use crate::wire::{self, FrameError};
 
 /// Longest frame: the activations of one prompt chunk.
 pub const STAGE_FRAME_BYTES_MAX: usize = 17 << 20;
+/// Longest wait for the name of the community.
+const NAME_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Connections that stage streams are opened on.
+#[derive(Default)]
+pub(super) struct StageConnections(Mutex<BTreeMap<DeviceId, Connection>>);
 
 /// A stream to or from another device's engine.
 #[derive(Debug)]
@@ -75,14 +83,19 @@ impl StageReceiver {
 }
 
 /// Takes streams that peers open.
-#[derive(Debug)]
 pub(super) struct StageProtocol {
-    inbox: mpsc::Sender<StageStream>,
+    inner: Arc<Inner>,
 }
 
 impl StageProtocol {
-    pub(super) fn new(inbox: mpsc::Sender<StageStream>) -> Self {
-        Self { inbox }
+    pub(super) fn new(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+}
+
+impl std::fmt::Debug for StageProtocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StageProtocol")
     }
 }
 
@@ -90,38 +103,39 @@ impl ProtocolHandler for StageProtocol {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
         let peer = device_id(connection.remote_id());
         loop {
-            let (send, recv) = connection.accept_bi().await?;
+            let (send, mut recv) = connection.accept_bi().await?;
+            let Some(here) = community_of(&self.inner, &mut recv).await.filter(|here| here.admits(&peer)) else {
+                tracing::debug!(%peer, "a stage stream about a community that the peer is not in");
+                continue;
+            };
             let stream = stream(peer, &connection, send, recv);
-            if self.inbox.send(stream).await.is_err() {
-                return Ok(());
+            // A community that is being closed takes none any more.
+            if here.stages().send(stream).await.is_err() {
+                tracing::debug!(%peer, "a stage stream that nobody takes");
             }
         }
     }
 }
 
-pub(super) async fn open(inner: &Inner, device: DeviceId) -> Result<StageStream, LinkError> {
-    let failed =
-        |error: iroh::endpoint::ConnectionError| LinkError::Connection { device, reason: error.to_string() };
-    let kept = inner
-        .stage_connections
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&device)
-        .filter(|connection| connection.close_reason().is_none())
-        .cloned();
+async fn community_of(inner: &Inner, recv: &mut RecvStream) -> Option<Arc<Here>> {
+    let named = wire::read::<_, CommunityId>(recv, CommunityId::LEN + 8);
+    let named = tokio::time::timeout(NAME_DEADLINE, named).await.ok()?.ok()??;
+    inner.driver.communities().get(&named)
+}
+
+pub(super) async fn open(inner: &Inner, here: &Here, device: DeviceId) -> Result<StageStream, LinkError> {
+    let failed = |reason: String| LinkError::Connection { device, reason };
+    let kept = lock(&inner.stages.0).get(&device).filter(|kept| kept.close_reason().is_none()).cloned();
     let connection = match kept {
         Some(connection) => connection,
         None => {
             let connection = inner.dial(device, ALPN_STAGE).await?;
-            inner
-                .stage_connections
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(device, connection.clone());
+            lock(&inner.stages.0).insert(device, connection.clone());
             connection
         }
     };
-    let (send, recv) = connection.open_bi().await.map_err(failed)?;
+    let (mut send, recv) = connection.open_bi().await.map_err(|error| failed(error.to_string()))?;
+    wire::write(&mut send, &here.id(), CommunityId::LEN + 8).await.map_err(|error| failed(error.to_string()))?;
     Ok(stream(device, &connection, send, recv))
 }
 

@@ -11,14 +11,16 @@ use exo_model::community::Inserted;
 use exo_model::epochs::{KeyDuty, seal_audience, seal_context};
 use exo_model::event::keys::{Audience, KeyEvent};
 use exo_model::feed::Stream;
-use exo_model::id::{KeyId, SealingPublicKey};
+use exo_model::id::{CommunityId, KeyId, SealingPublicKey};
 use exo_model::sealing::{EpochKey, SealedKey, open_key, seal_key};
 
 use super::worker::Worker;
-use super::{ReplicaError, SealedGovernance};
+use super::{ReplicaError, SealedGovernance, TOPICS_MAX, Topics};
 
 /// Key events written in one go of tending; the rest waits for the next.
 const DUTIES_AT_ONCE: usize = 32;
+/// Purpose of the key that a gossip topic is.
+const TOPIC_CONTEXT: &str = "exo-studio exo/topic/1";
 
 impl Worker {
     pub(super) fn rotate(&mut self, audience: Audience) -> Result<(), ReplicaError> {
@@ -56,6 +58,19 @@ impl Worker {
         Ok(())
     }
 
+    /// Where the community gossips now, as this device knows.
+    pub(super) fn topics(&self) -> Topics {
+        let community = &self.community;
+        let holds = |key: &KeyId| community.keyring().key(key).is_some();
+        let held = community.epochs().held(community.charter(), &Audience::Governance, holds);
+        let topic = |key: &KeyId| community.keyring().key(key).map(|key| topic_of(community.id(), key));
+        let spoken = community.writing_key(&Audience::Governance).as_ref().and_then(topic);
+        let mut heard: Vec<_> = spoken.into_iter().collect();
+        heard.extend(held.iter().filter_map(topic).filter(|topic| Some(*topic) != spoken));
+        heard.truncate(TOPICS_MAX);
+        Topics { spoken, heard }
+    }
+
     pub(super) fn seal_governance(&self, recipient: &SealingPublicKey) -> SealedGovernance {
         let name = seal_audience(&Audience::Governance);
         let context = seal_context(self.community.id(), &name);
@@ -83,4 +98,13 @@ impl Worker {
         }
         self.told(Inserted { reopen, ..Inserted::default() })
     }
+}
+
+/// The gossip topic of an epoch of the charter.
+fn topic_of(community: CommunityId, key: &EpochKey) -> [u8; 32] {
+    let mut material = key.as_bytes().to_vec();
+    material.extend_from_slice(community.as_bytes());
+    let topic = blake3::derive_key(TOPIC_CONTEXT, &material);
+    zeroize::Zeroize::zeroize(&mut material);
+    topic
 }

@@ -1,12 +1,11 @@
 //! The thread behind a replica.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use tokio::sync::watch;
 
-use exo_model::codec;
 use exo_model::community::{Community, ComposeError, Inserted};
 use exo_model::decide::{self, Intent, Refusal};
 use exo_model::envelope::HEADS_MAX;
@@ -15,13 +14,13 @@ use exo_model::feed::gate::AcceptedRun;
 use exo_model::feed::{Change, FeedId, FeedPosition, LineId, Stream, VerifiedEvent, document, gate};
 use exo_model::id::ChangeHash;
 use exo_model::ledger::LedgerFault;
-use exo_model::port::{ChangeStore as _, Clock, Entropy, Signer};
+use exo_model::port::{ChangeStore as _, Clock, Entropy, Signer, StoredLine};
 use exo_model::quota::Quotas;
 
 use super::reading::replacing;
 use super::remembering::Memory;
 use super::{Command, ReplicaConfig, ReplicaError, Reply, Snapshot, Update};
-use crate::session::{self, Comparison, Known, LineRun, RUN_BYTES_MAX};
+use crate::session::{self, Comparison, Ends, Known, LineRun, RUN_BYTES_MAX};
 use crate::store::{Store, StoreError};
 
 /// Events handed to the observer at once while a store is read back.
@@ -40,6 +39,8 @@ pub(super) struct Worker {
     signer: Arc<dyn Signer>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) memory: Memory,
+    /// Where all lines end.
+    ends: Arc<Ends>,
     /// Where the next comparison begins.
     compared: usize,
     observer: Box<dyn FnMut(Update) + Send>,
@@ -54,7 +55,8 @@ impl Worker {
         let store = Store::open(&config.path)?;
         let memory = Memory::beside(&config.path);
         let community = Community::new(config.community, config.signer.device(), config.sealing);
-        let empty = Snapshot { state: Arc::new(community.state().clone()), digest: [0; 32], change_count: 0 };
+        let ends = Arc::new(Ends::of(config.community, &store.lines(config.community)?));
+        let empty = Snapshot { state: Arc::new(community.state().clone()), ends: ends.clone(), topics: Arc::default() };
         let (snapshot, receiver) = watch::channel(empty);
         let mut worker = Self {
             store,
@@ -64,6 +66,7 @@ impl Worker {
             signer: config.signer,
             entropy: config.entropy,
             memory,
+            ends,
             compared: 0,
             observer,
             snapshot,
@@ -71,7 +74,7 @@ impl Worker {
         let cursors: BTreeMap<LineId, u64> = config.view_cursors.into_iter().collect();
         let events = worker.read_back(&cursors)?;
         worker.note_changes(events.len());
-        worker.publish(true)?;
+        worker.publish(true);
         let is_seen = |event: &VerifiedEvent| cursors.get(&event.line()).is_some_and(|seq| event.seq <= *seq);
         worker.tell(events.into_iter().filter(|event| !is_seen(event)).collect());
         Ok((worker, receiver))
@@ -82,7 +85,6 @@ impl Worker {
             match command {
                 Command::Record(intent, reply) => answer(reply, self.record(*intent)),
                 Command::Ingest(run, after, reply) => answer(reply, self.ingest(*run, after)),
-                Command::Positions(reply) => answer(reply, self.positions()),
                 Command::Compare(known, reply) => answer(reply, self.compare(&known)),
                 Command::ReadRun(feed, after_seq, reply) => {
                     answer(reply, self.store.read_run(feed, after_seq, RUN_BYTES_MAX).map_err(Into::into));
@@ -171,9 +173,9 @@ impl Worker {
             stream,
             event,
         )?;
-        let hash = run.hash;
+        self.note_ends(&run.feed)?;
         self.told(run.inserted)?;
-        Ok(hash)
+        Ok(run.hash)
     }
 
     /// Writes governance acts that change nothing until the charter has no more
@@ -200,6 +202,7 @@ impl Worker {
     /// the last of it along; then it is fetched again.
     pub(super) fn keep(&mut self, run: &AcceptedRun) -> Result<(), ReplicaError> {
         let line = self.store.append_received(run)?;
+        self.note_ends(run.feed())?;
         let parts = line.id.number > 0 && run.start().seq == line.base_seq;
         let inserted = if parts { self.open_line(&line)? } else { self.community.insert_on(line.id, run) };
         self.told(inserted)
@@ -208,9 +211,11 @@ impl Worker {
     /// Publishes and tells what was inserted, and what it opens.
     pub(super) fn told(&mut self, inserted: Inserted) -> Result<(), ReplicaError> {
         self.note_changes(inserted.events.len());
-        let changed = inserted.changed || !inserted.reopen.is_empty();
+        // With keys, topics change.
+        let keys = inserted.events.iter().any(|event| event.feed.stream == Stream::Keys);
+        let changed = inserted.changed || keys || !inserted.reopen.is_empty();
         let again = self.reopen(inserted.reopen)?;
-        self.publish(changed)?;
+        self.publish(changed);
         self.tell(replacing(inserted.events, again));
         Ok(())
     }
@@ -226,33 +231,48 @@ impl Worker {
         }
     }
 
-    fn publish(&mut self, state_changed: bool) -> Result<(), ReplicaError> {
-        let lines = self.store.lines(self.community.id())?;
-        let change_count = lines.iter().map(|line| line.end.seq - line.base_seq).sum();
-        let mut ends: Vec<_> = lines.iter().map(|line| (line.id.feed, line.end)).collect();
-        // Which line of a feed came first is each replica's own matter.
-        for of_feed in ends.chunk_by_mut(|one, other| one.0 == other.0) {
-            of_feed.sort_by_key(|(_, end)| end.hash);
-        }
-        let digest = *exo_model::hash::blake3(&codec::encode(&ends)).as_bytes();
-        let state = if state_changed {
-            Arc::new(self.community.state().clone())
+    fn publish(&mut self, state_changed: bool) {
+        let before = self.snapshot.borrow().clone();
+        let ends = self.ends.clone();
+        let after = if state_changed {
+            let topics = self.topics();
+            let topics = if topics == *before.topics { before.topics } else { Arc::new(topics) };
+            Snapshot { state: Arc::new(self.community.state().clone()), ends, topics }
         } else {
-            self.snapshot.borrow().state.clone()
+            Snapshot { ends, ..before }
         };
-        self.snapshot.send_replace(Snapshot { state, digest, change_count });
+        self.snapshot.send_replace(after);
+    }
+
+    /// Notes where the lines of a feed end after something was appended.
+    fn note_ends(&mut self, feed: &FeedId) -> Result<(), ReplicaError> {
+        let lines = self.store.lines_of(feed)?;
+        Arc::make_mut(&mut self.ends).set(feed, &lines);
         Ok(())
     }
 
-    fn positions(&self) -> Result<Vec<(FeedId, FeedPosition)>, ReplicaError> {
-        let lines = self.store.lines(self.community.id())?;
-        Ok(lines.iter().map(|line| (line.id.feed, line.end)).collect())
-    }
-
     fn compare(&mut self, known: &Known) -> Result<Comparison, ReplicaError> {
-        let lines = self.store.lines(self.community.id())?;
+        let lines = match known.ranges() {
+            Some(ranges) => {
+                let community = self.community.id();
+                let places = ranges.iter().flat_map(|range| self.ends.places_in(range));
+                self.stored_lines(places.map(|place| place.feed(community)).collect())?
+            }
+            None => match known {
+                Known::All(_) => self.store.lines(self.community.id())?,
+                Known::Some(_) => self.stored_lines(known.feeds())?,
+            },
+        };
         self.compared = self.compared.wrapping_add(COMPARE_STEP);
         Ok(session::compare(&self.store, &lines, known, self.compared)?)
+    }
+
+    fn stored_lines(&self, feeds: BTreeSet<FeedId>) -> Result<Vec<StoredLine>, ReplicaError> {
+        let mut lines = Vec::new();
+        for feed in feeds {
+            lines.extend(self.store.lines_of(&feed)?);
+        }
+        Ok(lines)
     }
 
     fn read_line(
@@ -302,8 +322,9 @@ const fn commits_credit(intent: &Intent) -> bool {
 
 /// What writing an event of one's own brought.
 pub(super) struct Written {
-    pub(super) hash: ChangeHash,
-    pub(super) inserted: Inserted,
+    feed: FeedId,
+    hash: ChangeHash,
+    inserted: Inserted,
 }
 
 /// Composes, signs, passes the gate, stores durably, reduces: in this order.
@@ -320,7 +341,7 @@ pub(super) fn write_into(
     let composed = community.compose(signer, stream, end, event, clock.now_ms(), entropy)?;
     let run = gate::author(signer, composed.feed, &composed.position, composed.change)?;
     store.append(&run)?;
-    Ok(Written { hash: run.end().hash, inserted: community.insert(&run) })
+    Ok(Written { feed: composed.feed, hash: run.end().hash, inserted: community.insert(&run) })
 }
 
 pub(super) fn answer<T>(reply: Reply<T>, result: Result<T, ReplicaError>) {

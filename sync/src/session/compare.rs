@@ -11,19 +11,15 @@ use exo_model::feed::{FeedId, FeedPosition, LineId, Stream};
 use exo_model::id::{ChangeHash, DeviceId};
 use exo_model::port::StoredLine;
 
-use super::{FeedHead, MARKS_MAX, WANTS_MAX, Window};
+use super::{FeedHead, MARKS_MAX, Place, PlaceRange, WANTS_MAX, WANTS_PER_DEVICE, Window};
 
 /// Positions of one feed that are looked up at most, and of all feeds beyond
 /// the first of each; the rest
 /// of what a peer claims waits for another exchange.
 const LOOKUPS_PER_FEED: usize = 16;
 const LOOKUPS: usize = 512;
-/// Lines of one feed, and of one device's feeds, that are asked for at once:
-/// whoever signs many keeps nobody from asking for others'.
+/// Lines of one feed that are asked for at once.
 const WANTS_PER_FEED: usize = 4;
-const WANTS_PER_DEVICE: usize = 8;
-/// Lines of one device that are sent before those of all others.
-const SENDS_PER_DEVICE: usize = 256;
 
 /// Looks up what is stored.
 pub trait LineIndex {
@@ -46,16 +42,74 @@ pub trait LineIndex {
 /// What a peer has said of its feeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// Where all its lines end, of feeds in a window if there is one: of those
-    /// that are not named it has nothing.
-    All {
-        /// Where its lines end.
-        ends: Vec<(FeedId, FeedPosition)>,
-        /// Of which feeds; none for all.
-        window: Option<Window>,
-    },
+    /// Where all its lines of some feeds end.
+    All(Vec<Told>),
     /// Positions that it has, of some feeds.
     Some(Vec<(FeedId, FeedPosition)>),
+}
+
+/// Where all lines of feeds in a scope end: of those that are not named the
+/// peer has nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Of which feeds.
+    pub scope: Scope,
+    /// Where lines end.
+    pub ends: Vec<(FeedId, FeedPosition)>,
+}
+
+/// Some feeds of a community.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    Everything,
+    /// Those in a window.
+    Window(Window),
+    /// Those in a range.
+    Places(PlaceRange),
+}
+
+impl Scope {
+    fn contains(&self, feed: &FeedId) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Window(window) => window.contains(feed),
+            Self::Places(range) => range.contains(&Place::of(feed)),
+        }
+    }
+}
+
+impl Known {
+    /// The ranges it is about, where it is about such.
+    pub fn ranges(&self) -> Option<Vec<PlaceRange>> {
+        let Self::All(told) = self else { return None };
+        let range = |told: &Told| match told.scope {
+            Scope::Places(range) => Some(range),
+            Scope::Everything | Scope::Window(_) => None,
+        };
+        told.iter().map(range).collect()
+    }
+
+    /// The feeds it names.
+    pub fn feeds(&self) -> std::collections::BTreeSet<FeedId> {
+        self.positions().map(|(feed, _)| *feed).collect()
+    }
+
+    fn positions(&self) -> impl Iterator<Item = &(FeedId, FeedPosition)> {
+        let (told, some) = match self {
+            Self::All(told) => (told.as_slice(), &[][..]),
+            Self::Some(positions) => (&[][..], positions.as_slice()),
+        };
+        told.iter().flat_map(|told| &told.ends).chain(some)
+    }
+
+    /// Whether all that the peer has of a feed is named.
+    fn names_all_of(&self, feed: &FeedId) -> bool {
+        match self {
+            Self::All(told) => told.iter().any(|told| told.scope.contains(feed)),
+            Self::Some(_) => false,
+        }
+    }
 }
 
 /// A line that a peer lacks the end of.
@@ -81,7 +135,7 @@ pub struct Wanted {
 /// What is to be sent, and what to be asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// Lines to send: keys before the charter, that before all it explains.
+    /// Lines to send.
     pub send: Vec<Sending>,
     /// Lines to ask for.
     pub wants: Vec<Wanted>,
@@ -104,15 +158,8 @@ pub fn compare<I: LineIndex>(
     known: &Known,
     turn: usize,
 ) -> Result<Comparison, I::Error> {
-    let (positions, window) = match known {
-        Known::All { ends, window } => (ends, Some(window)),
-        Known::Some(positions) => (positions, None),
-    };
-    let is_named = |feed: &FeedId| {
-        window.is_some_and(|window| window.as_ref().is_none_or(|window| window.contains(feed)))
-    };
     let mut theirs: BTreeMap<FeedId, Vec<FeedPosition>> = BTreeMap::new();
-    for (feed, at) in positions {
+    for (feed, at) in known.positions() {
         theirs.entry(*feed).or_default().push(*at);
     }
     let mut feeds: BTreeMap<FeedId, Vec<StoredLine>> = BTreeMap::new();
@@ -132,7 +179,7 @@ pub fn compare<I: LineIndex>(
         let lines = Lines(lines);
         match theirs.get(&feed) {
             Some(theirs) => lines.compare(index, theirs, &mut lookups, &mut found)?,
-            None if is_named(&feed) => lines.send_all(&mut found),
+            None if known.names_all_of(&feed) => lines.send_all(&mut found),
             None => {}
         }
     }
@@ -143,17 +190,6 @@ pub fn compare<I: LineIndex>(
         *of_device <= WANTS_PER_DEVICE
     });
     found.wants.truncate(WANTS_MAX);
-    // Lines of a feed stay in their order: later ones part from earlier ones.
-    found.send.sort_by_key(|sending| (sending.feed.stream, sending.feed.device, sending.feed.segment));
-    // Whoever writes very many feeds is heard out after the others.
-    let mut sent: BTreeMap<DeviceId, usize> = BTreeMap::new();
-    let (first, rest) = found.send.into_iter().partition(|sending: &Sending| {
-        let of_device = sent.entry(sending.feed.device).or_default();
-        *of_device += 1;
-        *of_device <= SENDS_PER_DEVICE
-    });
-    found.send = first;
-    found.send.extend::<Vec<_>>(rest);
     Ok(found)
 }
 

@@ -175,7 +175,7 @@ impl Home {
 
     /// Where a stored feed ends.
     pub(crate) async fn end_of(&self, feed: &FeedId) -> FeedPosition {
-        let positions = self.replica.positions().await.expect("positions");
+        let positions = self.replica.positions();
         positions.iter().find(|(id, _)| id == feed).map_or(FeedPosition::START, |(_, end)| *end)
     }
 
@@ -188,7 +188,7 @@ impl Home {
     }
 
     pub(crate) fn digest(&self) -> [u8; 32] {
-        self.replica.snapshot().digest
+        self.replica.snapshot().digest()
     }
 
     pub(crate) fn channel(&self) -> ChannelId {
@@ -273,7 +273,7 @@ impl Home {
 
     /// Gives a member in memory what it lacks.
     pub(crate) async fn tell(&self, member: &mut insider::Home) {
-        let mut feeds = self.replica.positions().await.expect("positions");
+        let mut feeds = self.replica.positions();
         feeds.sort_by_key(|(feed, _)| (feed.stream, feed.device, feed.segment));
         for (feed, end) in feeds {
             let known = |member: &insider::Home| {
@@ -311,7 +311,7 @@ impl Home {
         let mut stored = true;
         while std::mem::take(&mut stored) {
             refused = 0;
-            for (feed, end) in other.replica.positions().await.expect("positions") {
+            for (feed, end) in other.replica.positions() {
                 let mut after = 0;
                 while after < end.seq {
                     let run = other.replica.read_line(feed, end, after).await;

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use exo_model::decide::Intent;
 use exo_model::id::{CommunityId, DeviceId};
 use exo_model::invite::{Contact, Ticket};
-use exo_sync::mesh::{JoinStatus, Mesh, MeshConfig, PeerPath, StageStream};
+use exo_sync::mesh::{CommunityMesh, Finding, JoinStatus, Mesh, MeshConfig, PeerPath, StageStream};
 use exo_sync::replica::ReplicaError;
-use exo_sync::session::{FRAME_BYTES_MAX, FeedHead, Frame, WIRE_VERSION};
+use exo_sync::session::{FRAME_BYTES_MAX, FeedHead, Frame, WIRE_VERSION_OLDEST};
 use exo_sync::wire;
 
 use super::{DEADLINE, Home, NOW, certificate, in_time, key, until};
@@ -20,20 +20,22 @@ use super::{DEADLINE, Home, NOW, certificate, in_time, key, until};
 /// A home with its mesh.
 pub(crate) struct Node {
     pub(crate) home: Home,
-    pub(crate) mesh: Mesh,
+    pub(crate) mesh: CommunityMesh,
     pub(crate) stages: mpsc::Receiver<StageStream>,
 }
 
 impl Node {
     pub(crate) async fn start(home: Home, port: u16) -> Self {
-        let (mesh, stages) = Mesh::start(MeshConfig {
+        let node = Mesh::start(MeshConfig {
             secret: key(home.seed),
             bind: SocketAddr::from(([127, 0, 0, 1], port)),
             blobs_dir: home.folder.path().join("blobs"),
-            replica: home.replica.clone(),
+            addresses: home.folder.path().join("addresses"),
+            finding: Finding::NOTHING,
         })
         .await
         .expect("the mesh starts");
+        let (mesh, stages) = node.open(home.replica.clone());
         Self { home, mesh, stages }
     }
 
@@ -106,7 +108,7 @@ impl Node {
 
     /// What this node has and whom it sees, for failures.
     async fn portrait(&self) -> String {
-        let feeds = self.home.replica.positions().await.expect("positions");
+        let feeds = self.home.replica.positions();
         let feeds: Vec<_> = feeds.iter().map(|(feed, end)| format!("{feed}:{}", end.seq)).collect();
         let (me, peers, notes) = (self.home.device(), self.mesh.peers(), self.mesh.refusals());
         format!("\n{me} has {feeds:?}\n  sees {peers:?}\n  notes {notes:?}")
@@ -114,7 +116,7 @@ impl Node {
 
     /// Stops the network, keeps the replica.
     pub(crate) async fn close(self) -> Home {
-        in_time("closing", self.mesh.close()).await;
+        in_time("closing", self.mesh.node().close()).await;
         self.home
     }
 }
@@ -169,9 +171,9 @@ pub(crate) async fn raw_dial(endpoint: &Endpoint, node: &Node, alpn: &[u8]) -> C
     in_time("a handshake", endpoint.connect(address, alpn)).await.expect("a connection")
 }
 
-/// A greeting of this version.
+/// A greeting of version 2.
 pub(crate) fn hello(community: CommunityId, heads: Vec<FeedHead>) -> Frame {
-    Frame::Hello { version: WIRE_VERSION, community, heads, window: None }
+    Frame::Hello { version: WIRE_VERSION_OLDEST, community, heads, window: None }
 }
 
 /// Opens a stream and writes `frames` to it.

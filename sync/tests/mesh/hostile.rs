@@ -6,7 +6,7 @@ use exo_model::id::CommunityId;
 use exo_model::trust::TrustLevel;
 use exo_sync::mesh::probe::Hostility;
 use exo_sync::mesh::{ALPN_STAGE, ALPN_SYNC};
-use exo_sync::session::{FRAME_BYTES_MAX, Frame, LineRun, WIRE_VERSION};
+use exo_sync::session::{FRAME_BYTES_MAX, Frame, LineRun, WIRE_VERSION_OLDEST};
 use exo_sync::wire;
 use iroh::endpoint::{Connection, ConnectionError};
 
@@ -55,11 +55,11 @@ async fn greets(connection: &Connection, community: CommunityId) -> Vec<LineRun>
         let frame = in_time("a frame", wire::read::<_, Frame>(&mut recv, FRAME_BYTES_MAX)).await;
         match frame.expect("a proper frame").expect("not ended") {
             Frame::Hello { version, community: theirs, .. } => {
-                assert_eq!((version, theirs), (WIRE_VERSION, community));
+                assert_eq!((version, theirs), (WIRE_VERSION_OLDEST, community));
             }
             Frame::Changes(run) => runs.push(run),
             Frame::Done => return runs,
-            Frame::Want { .. } | Frame::Answered(_) => panic!("nothing was asked for"),
+            other => panic!("nothing was asked for: {other:?}"),
         }
     }
 }
@@ -79,7 +79,7 @@ async fn n7_a_forged_change_and_an_oversize_frame_are_refused_and_noted() {
         let word = ["signature", "refused: at most"][n];
         assert!(note.reason.contains(word), "{}", note.reason);
     }
-    assert_eq!(*victim.mesh.watch_refusals().borrow(), 2);
+    assert_eq!(*victim.mesh.node().watch_refusals().borrow(), 2);
     assert_eq!(victim.home.digest(), before, "its feed is what it was");
     victim.home.post("still me").await;
     prober.home.post("no hard feelings").await;
@@ -93,7 +93,7 @@ fn misdeeds(community: CommunityId, feed: FeedId) -> Vec<(Vec<Frame>, &'static s
     let elsewhere = CommunityId::from_bytes([9; 32]);
     let foreign = Author::new(MALLORY).line_messages(FeedId { community: elsewhere, ..feed }, 0, 1);
     let other_version =
-        Frame::Hello { version: WIRE_VERSION + 1, community, heads: Vec::new(), window: None };
+        Frame::Hello { version: WIRE_VERSION_OLDEST + 7, community, heads: Vec::new(), window: None };
     vec![
         (vec![Frame::Done], "unexpected"),
         (vec![Frame::Changes(Author::new(MALLORY).line_messages(feed, 0, 1))], "unexpected"),
@@ -110,7 +110,7 @@ async fn n1_n10_a1_misdeeds_of_a_member_are_noted_and_honest_sync_goes_on() {
     victim.home.admit(MALLORY).await;
     let feed = victim.home.messages_of(device(MALLORY));
     victim.home.replica.ingest(Author::new(MALLORY).messages(feed, 0, 1)).await.expect("honest so far");
-    let before = (victim.home.end_of(&feed).await, victim.home.replica.snapshot().change_count);
+    let before = (victim.home.end_of(&feed).await, victim.home.replica.snapshot().change_count());
     let mallory = raw_endpoint(MALLORY, &[], 1 << 20).await;
     let connection = raw_dial(&mallory, &victim, ALPN_SYNC).await;
     let community = victim.home.community;
@@ -128,12 +128,12 @@ async fn n1_n10_a1_misdeeds_of_a_member_are_noted_and_honest_sync_goes_on() {
         noted += 1;
         until("a note on garbage", || victim.mesh.refusals().len() == noted).await;
     }
-    let after = (victim.home.end_of(&feed).await, victim.home.replica.snapshot().change_count);
+    let after = (victim.home.end_of(&feed).await, victim.home.replica.snapshot().change_count());
     assert_eq!(after, before, "nothing came in");
     let fork = Author::new(MALLORY).line_messages(feed, 50, 1);
     let _streams =
         raw_exchange(&connection, &[hello(community, Vec::new()), Frame::Changes(fork), Frame::Done]).await;
-    until("a second line and its proof", || victim.home.replica.snapshot().change_count == before.1 + 2)
+    until("a second line and its proof", || victim.home.replica.snapshot().change_count() == before.1 + 2)
         .await;
     assert_eq!(victim.home.end_of(&feed).await, before.0, "the first line is what it was");
     assert!(!greets(&connection, community).await.is_empty(), "the same connection still serves");
@@ -159,9 +159,9 @@ async fn a2_a_bad_run_among_good_ones_is_refused_alone() {
         Frame::Changes(author.line_messages(good, 3, 3)),
         Frame::Done,
     ];
-    let before = victim.home.replica.snapshot().change_count;
+    let before = victim.home.replica.snapshot().change_count();
     let _streams = raw_exchange(&connection, &frames).await;
-    until("both good runs", || victim.home.replica.snapshot().change_count == before + 6).await;
+    until("both good runs", || victim.home.replica.snapshot().change_count() == before + 6).await;
     until("a note", || victim.mesh.refusals().len() == 1).await;
     assert!(victim.mesh.refusals()[0].reason.contains("signature"));
 }
@@ -220,7 +220,7 @@ async fn n6_notes_on_refusals_are_bounded() {
     for _ in 0..100 {
         let _streams = raw_exchange(&connection, &[Frame::Done]).await;
     }
-    let mut count = victim.mesh.watch_refusals();
+    let mut count = victim.mesh.node().watch_refusals();
     in_time("100 refusals", count.wait_for(|count| *count == 100)).await.expect("still running");
     assert_eq!(victim.mesh.refusals().len(), 64);
 }

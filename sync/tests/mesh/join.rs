@@ -39,7 +39,7 @@ async fn m7_a_one_use_invite_admits_once_and_an_expired_one_nobody() {
     owner.home.clock.set(NOW + 1_001);
     assert!(refusal(second.tries(&late, done).await).contains("expired"));
     assert!(!owner.home.state().charter.is_member(&device(3)));
-    assert_eq!(second.home.replica.snapshot().change_count, 0, "a refused newcomer learns nothing");
+    assert_eq!(second.home.replica.snapshot().change_count(), 0, "a refused newcomer learns nothing");
 }
 
 #[tokio::test]
@@ -108,14 +108,14 @@ async fn m7_a_request_for_another_device_or_name_is_refused() {
 async fn a_join_started_while_nobody_is_online_completes_later() {
     let owner = Node::found(1).await;
     let ticket = owner.home.invite(1, NOW + 1_000, vec![owner.contact()]).await;
-    owner.mesh.set_online(false);
-    assert!(!owner.mesh.is_online());
+    owner.mesh.node().set_online(false);
+    assert!(!owner.mesh.node().is_online());
     let newcomer = Node::newcomer(2, owner.home.community).await;
     let join = newcomer.mesh.join(&ticket, certificate(2), "Ben".into());
     let mut status = join.watch();
     let tried = status.wait_for(|status| matches!(status, JoinStatus::Trying { rounds: 1.., .. }));
     in_time("a first round", tried).await.expect("goes on");
-    owner.mesh.set_online(true);
+    owner.mesh.node().set_online(true);
     in_time("the end", status.wait_for(|status| *status == JoinStatus::Joined)).await.expect("goes on");
     assert_eq!(newcomer.home.state().charter.members[&person(2)].name, "Ben");
     converge(&[&owner, &newcomer]).await;

@@ -10,7 +10,7 @@ async fn three_peers_converge_after_writing_at_once() {
     let a = Node::found(1).await;
     let (b, c) = tokio::join!(a.befriend(2), a.befriend(3));
     converge(&[&a, &b, &c]).await;
-    let before = a.home.replica.snapshot().change_count;
+    let before = a.home.replica.snapshot().change_count();
     let write = async |node: &Node| {
         for n in 0..15 {
             node.home.post(&format!("{n} from {}", node.home.seed)).await;
@@ -19,7 +19,7 @@ async fn three_peers_converge_after_writing_at_once() {
     };
     tokio::join!(write(&a), write(&b), write(&c));
     for node in [&a, &b, &c] {
-        until("all messages", || node.home.replica.snapshot().change_count == before + 45).await;
+        until("all messages", || node.home.replica.snapshot().change_count() == before + 45).await;
         assert!(node.mesh.refusals().is_empty(), "{:?}", node.mesh.refusals());
         node.home.replica.audit().await.expect("one chain a feed");
     }
@@ -33,14 +33,14 @@ async fn n3_what_was_written_offline_on_both_sides_merges() {
     a.linked_with(&[&b]).await;
     converge(&[&a, &b]).await;
     for round in 0..2 {
-        b.mesh.set_online(false);
+        b.mesh.node().set_online(false);
         until("the goodbye", || !a.sees(b.home.device()) && !b.sees(a.home.device())).await;
         let fetched = b.mesh.open_stage(a.home.device()).await;
         assert!(fetched.is_err(), "offline is offline");
         a.home.post(&format!("on the ground {round}")).await;
         b.home.post(&format!("on the plane {round}")).await;
         assert_ne!(a.home.digest(), b.home.digest());
-        b.mesh.set_online(true);
+        b.mesh.node().set_online(true);
         converge(&[&a, &b]).await;
         a.linked_with(&[&b]).await;
     }
@@ -52,14 +52,14 @@ async fn n4_a_peer_that_restarts_on_another_port_is_found_again() {
     let b = a.befriend(2).await;
     let c = a.befriend(3).await;
     converge(&[&a, &b, &c]).await;
-    let old = b.mesh.port();
+    let old = b.mesh.node().port();
     let home: Home = b.close().await;
     until("the goodbye", || !a.sees(home.device())).await;
     a.home.post("while you were away").await;
     home.post("typed while starting").await;
     let home = home.reopen().await;
     let b = Node::start(home, 0).await;
-    assert_ne!(b.mesh.port(), old, "the system gives another port");
+    assert_ne!(b.mesh.node().port(), old, "the system gives another port");
     b.offer().await;
     converge(&[&a, &b, &c]).await;
     b.linked_with(&[&a, &c]).await;
@@ -73,7 +73,7 @@ async fn a_closed_mesh_is_quiet_and_its_folder_can_be_used_again() {
     let b = a.befriend(2).await;
     converge(&[&a, &b]).await;
     for _ in 0..2 {
-        in_time("closing", a.mesh.close()).await;
+        in_time("closing", a.mesh.node().close()).await;
     }
     until("the goodbye", || !b.sees(a.home.device())).await;
     assert!(a.mesh.open_stage(b.home.device()).await.is_err());
