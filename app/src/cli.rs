@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use exo_sync::mesh::Finding;
 
 use crate::bytes::ByteSize;
 use crate::folder::Folder;
@@ -44,6 +45,13 @@ struct Options {
     /// Address to listen on; port 0 keeps the port of last time.
     #[arg(long, global = true, value_name = "IP:PORT", default_value_t = NodeOptions::ANY_ADDRESS)]
     bind: SocketAddr,
+    /// Do not look for friends on the local network.
+    #[arg(long, global = true)]
+    no_local_network: bool,
+    /// Also look for friends through the mainline DHT: strangers then store where this
+    /// device is.
+    #[arg(long, global = true)]
+    dht: bool,
     /// Memory to offer for model weights, for example 700MiB or 8GiB.
     #[arg(long, global = true, value_name = "SIZE", default_value = OFFERED_DEFAULT)]
     offer_memory: ByteSize,
@@ -84,6 +92,7 @@ impl Options {
         Ok(NodeOptions {
             data,
             bind: self.bind,
+            finding: Finding { local_network: !self.no_local_network, dht: self.dht },
             offered_bytes: self.offer_memory.0,
             starter: !self.no_starter,
             probes: self.probes,

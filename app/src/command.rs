@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 use crate::engine::{AskEvent, EngineError, Question};
 use crate::node::{Membership, MembershipError, ModelError, Node, NodeError};
 use crate::report::{
-    AnswerReport, AuditReport, BalanceReport, CommunityReport, HoldingsReport, MemberReport, MessageReport,
-    ModelReport, PeerReport, StageReport, StatusReport,
+    AnswerReport, AuditReport, BalanceReport, CommunityEntry, CommunityReport, HoldingsReport, MemberReport,
+    MessageReport, ModelReport, PeerReport, StageReport, StatusReport,
 };
 
 /// Messages shown unless asked otherwise.
@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Join { name: String, ticket: String },
     /// Give up a join that is not complete.
     CancelJoin,
+    /// The communities of this node.
+    Communities,
+    /// Show another community from now on, by name or id.
+    Use { community: String },
     /// Make an invite.
     Invite {
         #[serde(default = "one")]
@@ -119,6 +123,9 @@ fn one() -> u32 {
 pub(crate) enum Reply {
     Done,
     Community(CommunityReport),
+    Communities {
+        communities: Vec<CommunityEntry>,
+    },
     Ticket {
         ticket: String,
     },
@@ -190,13 +197,20 @@ pub(crate) async fn run(
         }
         Command::Join { name, ticket } => {
             let membership = node.join(&name, &ticket).await?;
-            node.joined().await?;
+            node.joined(&membership).await?;
             Ok(Reply::Community(CommunityReport::of(&membership)))
         }
         Command::CancelJoin => {
             node.forget_join().await?;
             Ok(Reply::Done)
         }
+        Command::Communities => {
+            let current = node.membership().ok().map(|membership| membership.id());
+            let all = node.memberships();
+            let entry = |membership: &Arc<Membership>| CommunityEntry::of(membership, current);
+            Ok(Reply::Communities { communities: all.iter().map(entry).collect() })
+        }
+        Command::Use { community } => Ok(Reply::Community(CommunityReport::of(&*node.show(&community)?))),
         Command::Invite { uses } => {
             let ticket = node.membership()?.invite(uses).await?.to_string();
             Ok(Reply::Ticket { ticket })
@@ -246,7 +260,7 @@ pub(crate) async fn run(
             Ok(Reply::Answer(AnswerReport::of(&membership, &answer)))
         }
         Command::Online { online } => {
-            node.membership()?.mesh().set_online(online);
+            node.mesh().set_online(online);
             Ok(Reply::Done)
         }
         Command::Holdings { model } => {

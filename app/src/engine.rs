@@ -23,7 +23,7 @@ use std::time::Duration;
 use exo_model::id::{BlobHash, DeviceId};
 use exo_model::signature::SecretKey;
 use exo_model::weights::LayerRange;
-use exo_sync::mesh::{Mesh, StageStream};
+use exo_sync::mesh::{CommunityMesh, StageStream};
 use exo_sync::replica::Replica;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -88,7 +88,7 @@ pub(crate) enum EngineError {
 /// The engine of one node.
 pub(crate) struct Engine {
     replica: Replica,
-    mesh: Mesh,
+    mesh: CommunityMesh,
     key: SecretKey,
     host: Arc<StageHost>,
     /// Becomes true when sessions are to end.
@@ -109,7 +109,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(60);
 impl Engine {
     pub(crate) fn new(
         replica: Replica,
-        mesh: Mesh,
+        mesh: CommunityMesh,
         key: SecretKey,
         offered_bytes: u64,
         starter_path: Option<PathBuf>,

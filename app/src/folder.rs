@@ -4,10 +4,11 @@
 //! <data>/device.key     this device's secret key, readable by its owner only
 //! <data>/device.cert    whose device it is, signed by their recovery phrase
 //! <data>/recovery-phrase.txt   the phrase, until its owner has written it down
-//! <data>/profile.json   name, community, port, a join under way
-//! <data>/store.db       the signed changes: the truth
-//! <data>/store.snapshot how far words were read; deleted, it comes back
-//! <data>/views.db       SQLite views; deleted, they come back
+//! <data>/profile.json   name, communities, port, joins under way
+//! <data>/addresses      where devices were seen
+//! <data>/communities/ID/store.db        the signed changes: the truth
+//! <data>/communities/ID/store.snapshot  how far words were read; deleted, it comes back
+//! <data>/communities/ID/views.db        SQLite views; deleted, they come back
 //! <data>/blobs/         model bytes by hash
 //! <data>/models/        model files this program wrote
 //! <data>/lock           held while a node runs here
@@ -27,6 +28,14 @@ use exo_model::signature::SecretKey;
 use exo_model::text::clean_name;
 use serde::{Deserialize, Serialize};
 
+const STORE: &str = "store.db";
+const VIEWS: &str = "views.db";
+/// Files of a community that earlier versions kept beside the key; what belongs
+/// to the store comes before it, so that a move that was broken off goes on.
+const MOVED: [&str; 7] =
+    ["views.db-wal", "views.db-shm", VIEWS, "store.snapshot", "store.db-wal", "store.db-shm", STORE];
+/// What the folder of a community is called while it is being founded.
+const FOUNDING: &str = "founding";
 /// Longest certificate file.
 const CERTIFICATE_BYTES_MAX: usize = 4 * 1024;
 
@@ -65,25 +74,105 @@ pub(crate) enum FolderError {
 
 /// What a node remembers about itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "StoredProfile")]
 pub(crate) struct Profile {
     /// What friends call this person.
-    #[serde(default)]
     pub(crate) name: String,
-    /// The community, in hexadecimal; none before founding or joining.
-    #[serde(default)]
-    pub(crate) community: Option<String>,
-    /// A join that is not complete: the ticket's text.
-    #[serde(default)]
-    pub(crate) joining: Option<String>,
+    /// The communities, in the order in which they were entered.
+    pub(crate) communities: Vec<ProfileCommunity>,
+    /// The one that faces show.
+    pub(crate) current: Option<String>,
     /// The UDP port listened on, kept so that friends find this node again.
-    #[serde(default)]
     pub(crate) port: Option<u16>,
 }
 
+/// One community of a profile.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ProfileCommunity {
+    /// Its id, in hexadecimal.
+    pub(crate) id: String,
+    /// A join that is not complete: the ticket's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) joining: Option<String>,
+}
+
+/// The file, as this version or an earlier one wrote it: until there were
+/// several communities, it named one.
+#[derive(Deserialize)]
+struct StoredProfile {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    communities: Vec<ProfileCommunity>,
+    #[serde(default)]
+    current: Option<String>,
+    #[serde(default)]
+    port: Option<u16>,
+    #[serde(default)]
+    community: Option<String>,
+    #[serde(default)]
+    joining: Option<String>,
+}
+
+impl From<StoredProfile> for Profile {
+    fn from(stored: StoredProfile) -> Self {
+        let StoredProfile { name, mut communities, mut current, port, community, joining } = stored;
+        if let Some(id) = community.filter(|_| communities.is_empty()) {
+            current = Some(id.clone());
+            communities.push(ProfileCommunity { id, joining });
+        }
+        Self { name, communities, current, port }
+    }
+}
+
 impl Profile {
-    /// The community's id.
-    pub(crate) fn community_id(&self) -> Option<CommunityId> {
-        self.community.as_deref().and_then(|text| text.parse().ok())
+    /// What is remembered of a community.
+    pub(crate) fn community(&self, id: &CommunityId) -> Option<&ProfileCommunity> {
+        let id = id.to_hex();
+        self.communities.iter().find(|community| community.id == id)
+    }
+
+    /// Notes a community, as the one that faces show, or how its join goes.
+    pub(crate) fn enter(&mut self, id: &CommunityId, joining: Option<String>) {
+        let id = id.to_hex();
+        match self.communities.iter_mut().find(|community| community.id == id) {
+            Some(community) => community.joining = joining,
+            None => self.communities.push(ProfileCommunity { id: id.clone(), joining }),
+        }
+        self.current = Some(id);
+    }
+
+    /// Notes that a join is over.
+    pub(crate) fn joined(&mut self, id: &CommunityId) {
+        let id = id.to_hex();
+        if let Some(community) = self.communities.iter_mut().find(|community| community.id == id) {
+            community.joining = None;
+        }
+    }
+
+    /// Forgets a community.
+    pub(crate) fn forget(&mut self, id: &CommunityId) {
+        let id = id.to_hex();
+        self.communities.retain(|community| community.id != id);
+        if self.current.as_ref() == Some(&id) {
+            self.current = self.communities.last().map(|community| community.id.clone());
+        }
+    }
+}
+
+/// Where one community is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct CommunityFolder(PathBuf);
+
+impl CommunityFolder {
+    /// `store.db`.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.0.join(STORE)
+    }
+
+    /// `views.db`.
+    pub(crate) fn views(&self) -> PathBuf {
+        self.0.join(VIEWS)
     }
 }
 
@@ -125,14 +214,54 @@ impl Folder {
         &self.root
     }
 
-    /// `store.db`.
-    pub(crate) fn store(&self) -> PathBuf {
-        self.root.join("store.db")
+    /// Where a community is kept; made where it is not there yet.
+    pub(crate) fn community(&self, id: &CommunityId) -> Result<CommunityFolder, FolderError> {
+        let path = self.communities().join(id.to_hex());
+        std::fs::create_dir_all(&path).map_err(|source| FolderError::Io { path: path.clone(), source })?;
+        Ok(CommunityFolder(path))
     }
 
-    /// `views.db`.
-    pub(crate) fn views(&self) -> PathBuf {
-        self.root.join("views.db")
+    /// Moves what an earlier version kept of its one community.
+    fn move_single(&self, id: &CommunityId) -> Result<(), FolderError> {
+        if !self.root.join(STORE).exists() {
+            return Ok(());
+        }
+        let CommunityFolder(to) = self.community(id)?;
+        for name in MOVED {
+            let from = self.root.join(name);
+            if from.exists() {
+                std::fs::rename(&from, to.join(name))
+                    .map_err(|source| FolderError::Io { path: from.clone(), source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An empty place to found a community in, whose id is not known yet.
+    pub(crate) fn founding(&self) -> Result<CommunityFolder, FolderError> {
+        let path = self.communities().join(FOUNDING);
+        let io = |source| FolderError::Io { path: path.clone(), source };
+        if path.exists() {
+            // A founding that was broken off: nobody has heard of it.
+            std::fs::remove_dir_all(&path).map_err(io)?;
+        }
+        std::fs::create_dir_all(&path).map_err(io)?;
+        Ok(CommunityFolder(path.clone()))
+    }
+
+    /// Gives what was founded its place.
+    pub(crate) fn founded(&self, place: CommunityFolder, id: &CommunityId) -> Result<(), FolderError> {
+        let to = self.communities().join(id.to_hex());
+        std::fs::rename(&place.0, &to).map_err(|source| FolderError::Io { path: to, source })
+    }
+
+    fn communities(&self) -> PathBuf {
+        self.root.join("communities")
+    }
+
+    /// Where devices were seen.
+    pub(crate) fn addresses(&self) -> PathBuf {
+        self.root.join("addresses")
     }
 
     /// `blobs/`.
@@ -219,7 +348,14 @@ impl Folder {
         let path = self.root.join("profile.json");
         match std::fs::read(&path) {
             Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|source| FolderError::Profile { path, source })
+                let profile: Profile =
+                    serde_json::from_slice(&bytes).map_err(|source| FolderError::Profile { path, source })?;
+                if let [ProfileCommunity { id, .. }] = profile.communities.as_slice()
+                    && let Ok(id) = id.parse()
+                {
+                    self.move_single(&id)?;
+                }
+                Ok(profile)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Profile::default()),
             Err(source) => Err(FolderError::Io { path, source }),
@@ -304,6 +440,36 @@ mod tests {
         }
         std::fs::write(root.path().join("device.key"), b"short").expect("written");
         assert!(matches!(folder.device_key(&OsEntropy), Err(FolderError::Key(_))));
+    }
+
+    /// What a version with one community kept is found again in its new place,
+    /// also where the move was broken off.
+    #[test]
+    fn a_folder_of_one_community_is_carried_over() {
+        let id = CommunityId::from_bytes([7; 32]);
+        for moved_before in 0..MOVED.len() {
+            let root = tempfile::tempdir().expect("temporary folder");
+            let folder = Folder::open(root.path()).expect("opens");
+            let old =
+                serde_json::json!({"name": "Ana", "community": id.to_hex(), "joining": null, "port": 4711});
+            std::fs::write(root.path().join("profile.json"), old.to_string()).expect("written");
+            let new = root.path().join("communities").join(id.to_hex());
+            std::fs::create_dir_all(&new).expect("made");
+            for (index, name) in MOVED.iter().enumerate() {
+                let place = if index < moved_before { new.clone() } else { root.path().to_owned() };
+                std::fs::write(place.join(name), name).expect("written");
+            }
+            let profile = folder.profile().expect("readable");
+            assert_eq!((profile.name.as_str(), profile.port), ("Ana", Some(4711)));
+            assert_eq!(profile.current, Some(id.to_hex()));
+            assert!(profile.community(&id).is_some_and(|community| community.joining.is_none()));
+            for name in MOVED {
+                assert_eq!(std::fs::read_to_string(new.join(name)).expect("moved"), name);
+                assert!(!root.path().join(name).exists());
+            }
+            folder.save_profile(&profile).expect("written");
+            assert_eq!(folder.profile().expect("readable").communities.len(), 1);
+        }
     }
 
     #[test]

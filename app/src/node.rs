@@ -1,13 +1,15 @@
-//! A node: one person's program, with or without a community yet.
+//! A node: one person's program, with any number of communities.
 //!
-//! Owns the data folder and this device's key. Founding or joining opens a
-//! [`Membership`]; everything a face can ask for goes through these two.
+//! Owns the data folder, this device's key and its place in the network. Founding
+//! or joining opens a [`Membership`]; everything a face can ask for goes through
+//! these two. Faces show one community at a time, the current one.
 
 mod announce;
 mod membership;
 mod models;
 mod views;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,11 +22,11 @@ use exo_model::invite::{Ticket, TicketError};
 use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
 use exo_model::text::{TextError, clean_name};
-use exo_sync::mesh::MeshError;
+use exo_sync::mesh::{Finding, Mesh, MeshConfig, MeshError};
 use exo_sync::replica::{self, Founding, ReplicaError};
 use tokio::sync::watch;
 
-use crate::folder::{Folder, FolderError, Profile};
+use crate::folder::{Folder, FolderError, Profile, ProfileCommunity};
 use crate::host::{OsEntropy, SystemClock};
 
 pub(crate) use membership::{Membership, MembershipError};
@@ -40,6 +42,8 @@ pub(crate) struct NodeOptions {
     pub(crate) data: PathBuf,
     /// The address to listen on; port 0 takes the port of last time, or any.
     pub(crate) bind: SocketAddr,
+    /// How peers are found.
+    pub(crate) finding: Finding,
     /// Memory offered for model weights and their caches, bytes.
     pub(crate) offered_bytes: u64,
     /// Whether the model built into the program may be used.
@@ -72,10 +76,18 @@ pub(crate) enum NodeError {
     Ticket(#[from] TicketError),
     #[error("the invite has expired; ask for a new one")]
     TicketExpired,
-    #[error("this node belongs to \"{0}\" already; start another with --data FOLDER")]
+    #[error("this node belongs to \"{0}\" already")]
     HasCommunity(String),
-    #[error("a join is under way; it goes on until somebody answers, or until it is cancelled")]
+    #[error(
+        "a join with this invite is under way; it goes on until somebody answers, or until it is cancelled"
+    )]
     Joining,
+    #[error("this node is in {COMMUNITIES_MAX} communities, the most that one may be in: leave one first")]
+    TooMany,
+    #[error("there is no community called \"{0}\" here; type communities to see the names")]
+    NoSuchCommunity(String),
+    #[error("several communities are called \"{0}\"; name it by the id that communities shows")]
+    Ambiguous(String),
     #[error("there is no community yet: found one, or join one with an invite")]
     NoCommunity,
     #[error("the join was refused: {0}")]
@@ -84,40 +96,57 @@ pub(crate) enum NodeError {
     JoinStopped,
 }
 
+/// Most communities of one node.
+const COMMUNITIES_MAX: usize = 64;
+
 /// One running node.
 pub(crate) struct Node {
     folder: Folder,
     key: SecretKey,
     certificate: DeviceCertificate,
     options: NodeOptions,
+    mesh: Mesh,
     profile: Mutex<Profile>,
-    membership: watch::Sender<Option<Arc<Membership>>>,
-    /// Held while the community changes, so that two founders at once do not.
+    memberships: Mutex<BTreeMap<CommunityId, Arc<Membership>>>,
+    current: watch::Sender<Option<Arc<Membership>>>,
+    /// Held while communities come and go, so that no two do at once.
     changing: tokio::sync::Mutex<()>,
 }
 
 impl Node {
-    /// Opens the data folder and, where there is a community, joins its mesh;
-    /// a join that was under way goes on.
+    /// Opens the data folder, takes its place in the network and opens all
+    /// communities; joins that were under way go on.
     pub(crate) async fn start(options: NodeOptions) -> Result<Arc<Self>, NodeError> {
         let folder = Folder::open(&options.data)?;
         let key = folder.device_key(&OsEntropy)?;
         let certificate = folder.certificate(&key, &OsEntropy)?;
-        let profile = folder.profile()?;
+        let mut profile = folder.profile()?;
+        // Boxed: starting an endpoint is a large future.
+        let mesh = Box::pin(start_mesh(&folder, &key, &options, profile.port)).await?;
+        profile.port = mesh.port();
+        folder.save_profile(&profile)?;
         let node = Arc::new(Self {
             folder,
             key,
             certificate,
             options,
+            mesh,
             profile: Mutex::new(profile.clone()),
-            membership: watch::Sender::new(None),
+            memberships: Mutex::default(),
+            current: watch::Sender::new(None),
             changing: tokio::sync::Mutex::default(),
         });
-        if let Some(community) = profile.community_id() {
-            let membership = node.open(community).await?;
-            if let Some(ticket) = &profile.joining {
+        for ProfileCommunity { id, joining } in &profile.communities {
+            let Ok(community) = id.parse() else { continue };
+            let membership = Box::pin(node.open(community)).await?;
+            if let Some(ticket) = joining {
                 node.begin_join(&membership, &ticket.parse()?, profile.name.clone());
             }
+        }
+        let shown =
+            profile.current.and_then(|id| id.parse().ok()).and_then(|id| node.lock_all().get(&id).cloned());
+        if shown.is_some() {
+            node.current.send_replace(shown);
         }
         Ok(node)
     }
@@ -127,9 +156,20 @@ impl Node {
         DeviceId::from_bytes(self.key.public_bytes())
     }
 
+    /// This node's place in the network.
+    pub(crate) fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
     /// What this node remembers about itself.
     pub(crate) fn profile(&self) -> Profile {
         self.lock_profile().clone()
+    }
+
+    /// The ticket of the current community's join, while that is under way.
+    pub(crate) fn joining(&self) -> Option<String> {
+        let current = self.current.borrow().as_ref().map(|membership| membership.id())?;
+        self.lock_profile().community(&current)?.joining.clone()
     }
 
     /// Whether hostile probes may be sent.
@@ -153,20 +193,42 @@ impl Node {
         self.folder.root()
     }
 
-    /// Follows whether there is a community, joined or being joined.
+    /// Follows which community faces show, joined or being joined.
     pub(crate) fn watch_membership(&self) -> watch::Receiver<Option<Arc<Membership>>> {
-        self.membership.subscribe()
+        self.current.subscribe()
     }
 
-    /// The community this node belongs to or is joining.
+    /// The current community, joined or being joined.
     pub(crate) fn membership(&self) -> Result<Arc<Membership>, NodeError> {
-        self.membership.borrow().clone().ok_or(NodeError::NoCommunity)
+        self.current.borrow().clone().ok_or(NodeError::NoCommunity)
+    }
+
+    /// All communities, in the order of their ids.
+    pub(crate) fn memberships(&self) -> Vec<Arc<Membership>> {
+        self.lock_all().values().cloned().collect()
+    }
+
+    /// Makes faces show another community, by name or id.
+    pub(crate) fn show(&self, community: &str) -> Result<Arc<Membership>, NodeError> {
+        let all = self.memberships();
+        let is_meant = |membership: &&Arc<Membership>| {
+            membership.id().to_hex() == community || membership.replica().state().charter.name() == community
+        };
+        let mut meant = all.iter().filter(is_meant);
+        let membership = match (meant.next(), meant.next()) {
+            (Some(membership), None) => membership.clone(),
+            (Some(_), Some(_)) => return Err(NodeError::Ambiguous(community.to_owned())),
+            (None, _) => return Err(NodeError::NoSuchCommunity(community.to_owned())),
+        };
+        self.remember(|profile| profile.current = Some(membership.id().to_hex()))?;
+        self.current.send_replace(Some(membership.clone()));
+        Ok(membership)
     }
 
     /// Founds a community and becomes its owner.
     pub(crate) async fn found(&self, name: &str, community: &str) -> Result<Arc<Membership>, NodeError> {
         let _one_at_a_time = self.changing.lock().await;
-        self.refuse_second()?;
+        self.refuse_too_many()?;
         let name = clean_name("your name", name)?;
         let founding = Founding {
             kind: CommunityKind::Shared,
@@ -176,14 +238,14 @@ impl Node {
             floor: FLOOR,
         };
         let sealing = SealingKey::of_device(&self.key);
-        let store = self.folder.store();
-        let id = replica::found(&store, founding, &self.key, sealing, &SystemClock, &OsEntropy)?;
+        let place = self.folder.founding()?;
+        let id = replica::found(&place.store(), founding, &self.key, sealing, &SystemClock, &OsEntropy)?;
+        self.folder.founded(place, &id)?;
         self.remember(|profile| {
             profile.name = name;
-            profile.community = Some(id.to_hex());
-            profile.joining = None;
+            profile.enter(&id, None);
         })?;
-        self.open(id).await
+        Box::pin(self.open(id)).await
     }
 
     /// Starts joining with an invite; see [`Membership::watch_join`].
@@ -193,17 +255,16 @@ impl Node {
         ticket: &str,
     ) -> Result<Arc<Membership>, NodeError> {
         let _one_at_a_time = self.changing.lock().await;
-        self.refuse_second()?;
         let name = clean_name("your name", name)?;
         let parsed: Ticket = ticket.parse()?;
         if exo_model::port::Clock::now_ms(&SystemClock) > parsed.expires_ms {
             return Err(NodeError::TicketExpired);
         }
-        let membership = self.open(parsed.community).await?;
+        self.refuse_second(&parsed.community)?;
+        let membership = Box::pin(self.open(parsed.community)).await?;
         self.remember(|profile| {
             profile.name.clone_from(&name);
-            profile.community = Some(parsed.community.to_hex());
-            profile.joining = Some(parsed.to_string());
+            profile.enter(&parsed.community, Some(parsed.to_string()));
         })?;
         self.begin_join(&membership, &parsed, name);
         Ok(membership)
@@ -216,10 +277,10 @@ impl Node {
         let (node, membership) = (self.clone(), membership.clone());
         tokio::spawn(async move {
             let ended = match membership.join_outcome().await {
-                Ok(()) => node.remember(|profile| profile.joining = None),
+                Ok(()) => node.remember(|profile| profile.joined(&membership.id())),
                 Err(NodeError::JoinRefused(reason)) => {
                     tracing::info!(%reason, "the join was refused");
-                    node.forget_join().await
+                    node.forget_join_of(&membership.id()).await
                 }
                 Err(_) => Ok(()),
             };
@@ -229,64 +290,77 @@ impl Node {
         });
     }
 
-    /// Waits until the join under way is over, if there is one.
-    pub(crate) async fn joined(&self) -> Result<(), NodeError> {
-        let membership = self.membership()?;
+    /// Waits until a join is over, if one is under way.
+    pub(crate) async fn joined(&self, membership: &Membership) -> Result<(), NodeError> {
         membership.join_outcome().await
     }
 
-    /// Gives up a join that is not complete. What was received stays in the
-    /// store and harms nobody; the node is free to join or found again.
+    /// Gives up the current community's join, if it is not complete. What was
+    /// received stays in the store and harms nobody; the same invite can be tried
+    /// again.
     pub(crate) async fn forget_join(&self) -> Result<(), NodeError> {
+        let current = self.current.borrow().as_ref().map(|membership| membership.id());
+        match current {
+            Some(community) => self.forget_join_of(&community).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn forget_join_of(&self, community: &CommunityId) -> Result<(), NodeError> {
         let _one_at_a_time = self.changing.lock().await;
-        if self.lock_profile().joining.is_none() {
+        let is_joining =
+            self.lock_profile().community(community).is_some_and(|known| known.joining.is_some());
+        if !is_joining {
             return Ok(());
         }
-        if let Some(membership) = self.membership.send_replace(None) {
+        self.remember(|profile| profile.forget(community))?;
+        let membership = self.lock_all().remove(community);
+        if let Some(membership) = membership {
+            self.show_another();
             membership.close().await;
         }
-        self.remember(|profile| {
-            profile.joining = None;
-            profile.community = None;
-        })
+        Ok(())
+    }
+
+    /// Shows the community that the profile names, after one is gone.
+    fn show_another(&self) {
+        let current = self.lock_profile().current.as_ref().and_then(|id| id.parse().ok());
+        let shown = current.and_then(|id: CommunityId| self.lock_all().get(&id).cloned());
+        self.current.send_replace(shown);
     }
 
     /// Says goodbye to the peers and writes everything down.
     pub(crate) async fn close(&self) {
-        if let Some(membership) = self.membership.send_replace(None) {
+        let all = std::mem::take(&mut *self.lock_all());
+        self.current.send_replace(None);
+        for membership in all.values() {
             membership.close().await;
         }
+        self.mesh.close().await;
     }
 
     async fn open(&self, id: CommunityId) -> Result<Arc<Membership>, NodeError> {
-        let mut options = self.options.clone();
-        if options.bind.port() == 0 {
-            options.bind.set_port(self.lock_profile().port.unwrap_or(0));
-        }
-        // Boxed: starting an endpoint is a large future.
-        let opened = Box::pin(Membership::open(&self.folder, self.key.to_bytes(), &options, id)).await;
-        let membership = match opened {
-            // The port of last time is taken: any other will do.
-            Err(MembershipError::Mesh(MeshError::Bind { .. })) if self.options.bind.port() == 0 => {
-                options.bind.set_port(0);
-                Box::pin(Membership::open(&self.folder, self.key.to_bytes(), &options, id)).await?
-            }
-            opened => opened?,
-        };
-        let port = membership.mesh().port();
-        self.remember(|profile| profile.port = port)?;
-        self.membership.send_replace(Some(membership.clone()));
+        let key = self.key.to_bytes();
+        let membership = Membership::open(&self.folder, key, &self.options, &self.mesh, id).await?;
+        self.lock_all().insert(id, membership.clone());
+        self.current.send_replace(Some(membership.clone()));
         Ok(membership)
     }
 
-    fn refuse_second(&self) -> Result<(), NodeError> {
-        match self.membership.borrow().as_ref() {
-            Some(_) if self.lock_profile().joining.is_some() => Err(NodeError::Joining),
-            Some(membership) => {
+    fn refuse_second(&self, community: &CommunityId) -> Result<(), NodeError> {
+        let known = self.lock_profile().community(community).cloned();
+        let open = self.lock_all().get(community).cloned();
+        match (known, open) {
+            (Some(ProfileCommunity { joining: Some(_), .. }), _) => Err(NodeError::Joining),
+            (Some(_), Some(membership)) => {
                 Err(NodeError::HasCommunity(membership.replica().state().charter.name().to_owned()))
             }
-            None => Ok(()),
+            _ => self.refuse_too_many(),
         }
+    }
+
+    fn refuse_too_many(&self) -> Result<(), NodeError> {
+        if self.lock_all().len() < COMMUNITIES_MAX { Ok(()) } else { Err(NodeError::TooMany) }
     }
 
     fn remember(&self, change: impl FnOnce(&mut Profile)) -> Result<(), NodeError> {
@@ -301,4 +375,35 @@ impl Node {
     fn lock_profile(&self) -> MutexGuard<'_, Profile> {
         self.profile.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn lock_all(&self) -> MutexGuard<'_, BTreeMap<CommunityId, Arc<Membership>>> {
+        self.memberships.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens the endpoint; on the port of last time, if that is free and nothing else
+/// was asked for.
+async fn start_mesh(
+    folder: &Folder,
+    key: &SecretKey,
+    options: &NodeOptions,
+    last_port: Option<u16>,
+) -> Result<Mesh, MeshError> {
+    let config = |bind| MeshConfig {
+        secret: SecretKey::from_bytes(&key.to_bytes()),
+        bind,
+        blobs_dir: folder.blobs(),
+        addresses: folder.addresses(),
+        finding: options.finding,
+    };
+    let mut again = options.bind;
+    again.set_port(last_port.unwrap_or(0));
+    if options.bind.port() == 0 && last_port.is_some() {
+        match Mesh::start(config(again)).await {
+            // The port of last time is taken: any other will do.
+            Err(MeshError::Bind { .. }) => {}
+            started => return started,
+        }
+    }
+    Mesh::start(config(options.bind)).await
 }

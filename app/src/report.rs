@@ -29,6 +29,31 @@ impl CommunityReport {
     }
 }
 
+/// One of the node's communities.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct CommunityEntry {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) members: usize,
+    /// Whether commands are about it.
+    pub(crate) current: bool,
+    /// Whether this device is a member; if not, a join is under way, or was.
+    pub(crate) member: bool,
+}
+
+impl CommunityEntry {
+    pub(crate) fn of(membership: &Membership, current: Option<exo_model::id::CommunityId>) -> Self {
+        let state = membership.replica().state();
+        Self {
+            name: state.charter.name().to_owned(),
+            id: state.id.to_hex(),
+            members: state.charter.members.len(),
+            current: current == Some(state.id),
+            member: state.charter.is_member(&membership.mesh().device()),
+        }
+    }
+}
+
 /// A message.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub(crate) struct MessageReport {
@@ -283,7 +308,7 @@ pub(crate) struct StatusReport {
 impl StatusReport {
     pub(crate) async fn of(membership: &Membership) -> Result<Self, MembershipError> {
         let snapshot = membership.replica().snapshot();
-        let state = snapshot.state;
+        let state = snapshot.state.clone();
         // Counted in the views: what people see.
         let members = membership.query(exo_projections::Reader::members).await?.len();
         let me = membership.mesh().device();
@@ -291,9 +316,9 @@ impl StatusReport {
         Ok(Self {
             community: state.charter.name().to_owned(),
             members,
-            changes: snapshot.change_count,
+            changes: snapshot.change_count(),
             state_hash: exo_model::id::BlobHash::from_bytes(state.hash()).to_hex(),
-            digest: exo_model::id::BlobHash::from_bytes(snapshot.digest).to_hex(),
+            digest: exo_model::id::BlobHash::from_bytes(snapshot.digest()).to_hex(),
             online: peers.iter().filter(|peer| peer.path != exo_sync::mesh::PeerPath::Offline).count(),
             offered_bytes: state.machines.get(&me).map_or(0, |machine| machine.memory_bytes),
             refusals: membership

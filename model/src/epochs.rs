@@ -220,16 +220,10 @@ impl Epochs {
 
     /// Keys of an audience that `holds` says are here, of epochs that count, the
     /// latest first; fit to write with or not.
-    pub fn held(
-        &self,
-        charter: &Charter,
-        audience: &Audience,
-        holds: impl Fn(&KeyId) -> bool,
-    ) -> Vec<KeyId> {
+    pub fn held(&self, charter: &Charter, audience: &Audience, holds: impl Fn(&KeyId) -> bool) -> Vec<KeyId> {
         let epochs = self.by_audience.get(audience).into_iter().flatten().filter(|(key, _)| holds(key));
-        let mut held: Vec<_> = epochs
-            .filter_map(|(key, epoch)| Some((self.start(charter, audience, epoch)?.0, *key)))
-            .collect();
+        let mut held: Vec<_> =
+            epochs.filter_map(|(key, epoch)| Some((self.start(charter, audience, epoch)?.0, *key))).collect();
         held.sort_unstable_by(|one, other| other.cmp(one));
         held.into_iter().map(|(_, key)| key).collect()
     }

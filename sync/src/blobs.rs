@@ -21,8 +21,8 @@ use n0_future::StreamExt as _;
 use exo_model::id::BlobHash;
 use exo_model::weights::{ByteRange, merge_ranges, total_len};
 
-use crate::mesh::LinkError;
 use crate::mesh::Communities;
+use crate::mesh::LinkError;
 
 /// Ranges are fetched in multiples of this many bytes: unaligned edges could
 /// not be served on to others.
@@ -89,7 +89,10 @@ pub struct Blobs {
 
 impl Blobs {
     /// Opens the store and the protocol handler that serves members from it.
-    pub(crate) async fn open(folder: &Path, communities: Communities) -> Result<(Self, BlobsProtocol), BlobsError> {
+    pub(crate) async fn open(
+        folder: &Path,
+        communities: Communities,
+    ) -> Result<(Self, BlobsProtocol), BlobsError> {
         let store = FsStore::load(folder)
             .await
             .map_err(|error| BlobsError::Store { path: folder.to_owned(), reason: format!("{error:#}") })?;

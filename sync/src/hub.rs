@@ -207,13 +207,7 @@ pub struct Hub {
 impl Hub {
     /// The mesh of a device, without any community yet.
     pub fn new(me: DeviceId) -> Self {
-        Self {
-            me,
-            online: true,
-            circles: BTreeMap::new(),
-            peers: Peers::default(),
-            load: Load::default(),
-        }
+        Self { me, online: true, circles: BTreeMap::new(), peers: Peers::default(), load: Load::default() }
     }
 
     /// Takes one input and returns what to do.
@@ -395,9 +389,8 @@ impl Hub {
             circle.check(now_ms, random, community, &mut self.peers);
             circle.rotate(now_ms, random, &mut self.peers, effects);
             circle.dial(now_ms, random, &mut self.peers, effects);
-            effects.extend(
-                circle.introduce(&self.peers).map(|devices| Effect::Introduce(community, devices)),
-            );
+            effects
+                .extend(circle.introduce(&self.peers).map(|devices| Effect::Introduce(community, devices)));
             if circle.presences.is_due(now_ms, random) {
                 effects.push(Effect::Announce(community, self.load));
             }

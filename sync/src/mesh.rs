@@ -63,9 +63,6 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const RECEIVE_WINDOW_BYTES: u32 = 16 << 20;
 /// Streams a peer may have open on one connection, in each direction.
 const STREAMS_PER_CONNECTION_MAX: u32 = 64;
-/// Pause between signs of life on a connection on which nothing else happens.
-/// iroh gives a path up after 15 s of silence.
-const KEEP_ALIVE: Duration = Duration::from_secs(12);
 /// Stage streams that may wait to be picked up.
 const STAGE_INBOX: usize = 32;
 /// Refusals remembered for display.
@@ -332,8 +329,6 @@ fn transport() -> QuicTransportConfig {
         .receive_window(RECEIVE_WINDOW_BYTES.into())
         .max_concurrent_bidi_streams(STREAMS_PER_CONNECTION_MAX.into())
         .max_concurrent_uni_streams(STREAMS_PER_CONNECTION_MAX.into())
-        .keep_alive_interval(KEEP_ALIVE)
-        .default_path_keep_alive_interval(KEEP_ALIVE)
         .build()
 }
 

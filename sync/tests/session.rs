@@ -12,8 +12,10 @@ use exo_model::id::{ChangeHash, ChannelId, CommunityId};
 use exo_model::port::StoredLine;
 use exo_model::signature::Signature;
 use exo_sync::session::{
-    CLAIMS_PER_FRAME, Claim, Comparison, ENDS_PER_FRAME, Effect, Ends, FRAME_BYTES_MAX, FeedHead, Fingerprint, Frame, Greeting, HEADS_MAX, Input, Known, LineIndex, LineRun,
-    MARKS_MAX, Place, PlaceRange, RUNS_MAX, Says, Side, SyncSession, Violation, WANTS_MAX, Scope, Terms, Told, WIRE_VERSION, WIRE_VERSION_OLDEST, Window, compare,
+    CLAIMS_PER_FRAME, Claim, Comparison, ENDS_PER_FRAME, Effect, Ends, FRAME_BYTES_MAX, FeedHead,
+    Fingerprint, Frame, Greeting, HEADS_MAX, Input, Known, LineIndex, LineRun, MARKS_MAX, Place, PlaceRange,
+    RUNS_MAX, Says, Scope, Side, SyncSession, Terms, Told, Violation, WANTS_MAX, WIRE_VERSION,
+    WIRE_VERSION_OLDEST, Window, compare,
 };
 
 use common::{Rng, device};
@@ -472,7 +474,11 @@ fn frames_out_of_order_are_violations() {
         assert_eq!(fresh.handle(Input::Frame(Frame::Done)).err(), unexpected);
         assert_eq!(fresh.handle(Input::Frame(Frame::Changes(one(feed(0))))).err(), unexpected);
         let mut session = greeted(side);
-        assert_eq!(session.handle(hello(WIRE_VERSION_OLDEST, GARDEN, Vec::new())).err(), unexpected, "greets twice");
+        assert_eq!(
+            session.handle(hello(WIRE_VERSION_OLDEST, GARDEN, Vec::new())).err(),
+            unexpected,
+            "greets twice"
+        );
         let finished = session.handle(Input::Frame(Frame::Done)).expect("in order");
         assert_eq!(finished, [Effect::Finish]);
         assert_eq!(session.handle(Input::Frame(Frame::Done)).err(), unexpected, "done twice");
@@ -535,7 +541,10 @@ fn n6_floods_of_heads_and_runs_are_violations() {
     session.handle(hello(WIRE_VERSION_OLDEST, GARDEN, heads.clone())).expect("just as many as allowed");
     let mut flooded = old(Side::Responder, &Stored::default());
     let heads = [heads, vec![head(feed(1), 1)]].concat();
-    assert_eq!(flooded.handle(hello(WIRE_VERSION_OLDEST, GARDEN, heads)).err(), Some(Violation::TooMany("feeds")));
+    assert_eq!(
+        flooded.handle(hello(WIRE_VERSION_OLDEST, GARDEN, heads)).err(),
+        Some(Violation::TooMany("feeds"))
+    );
     let again = Frame::Changes(one(feed(0)));
     for _ in 0..RUNS_MAX {
         session.handle(Input::Frame(again.clone())).expect("just as many as allowed");
@@ -645,7 +654,10 @@ fn n7_random_bytes_never_panic_the_frame_decoder() {
         Frame::Answered(head(feed(1), 2)),
         Frame::Greeting(Greeting { wanted: Some(feed(3).stream), ..greeting([3; 32]) }),
         Frame::Claims(vec![
-            Claim { range: PlaceRange { from: Some(Place::of(&feed(1))), upto: None }, says: Says::Ends(vec![head(feed(3), 4)]) },
+            Claim {
+                range: PlaceRange { from: Some(Place::of(&feed(1))), upto: None },
+                says: Says::Ends(vec![head(feed(3), 4)]),
+            },
             Claim { range: PlaceRange::ALL, says: Says::Fingerprint(Fingerprint::NOTHING) },
             Claim { range: PlaceRange::ALL, says: Says::Answer(Vec::new()) },
         ]),
@@ -857,8 +869,5 @@ fn n10_versions_are_negotiated() {
         assert_eq!(refused, Some(Violation::Version(newest)));
     }
     let elsewhere = Greeting { community: ELSEWHERE, ..newer };
-    assert_eq!(
-        fresh().handle(Input::Frame(Frame::Greeting(elsewhere))).err(),
-        Some(Violation::Community)
-    );
+    assert_eq!(fresh().handle(Input::Frame(Frame::Greeting(elsewhere))).err(), Some(Violation::Community));
 }

@@ -450,7 +450,7 @@ fn standing_line_up(
 
 /// Has a peer fetch and load its layers, passing its progress on.
 async fn prepare_remote(
-    mesh: &exo_sync::mesh::Mesh,
+    mesh: &exo_sync::mesh::CommunityMesh,
     stage: &StagePlan,
     model: BlobHash,
     name: String,

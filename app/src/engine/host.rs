@@ -18,7 +18,7 @@ use exo_model::id::{BlobHash, ChangeHash, DeviceId, JobId};
 use exo_model::ledger::LockState;
 use exo_model::weights::{ByteRange, LayerRange, ModelManifest};
 use exo_sync::blobs::aligned_len;
-use exo_sync::mesh::{Mesh, PeerPath};
+use exo_sync::mesh::{CommunityMesh, PeerPath};
 use exo_sync::replica::Replica;
 use tokio::sync::mpsc;
 
@@ -77,7 +77,7 @@ struct Unpaid {
 /// Loaded stages and running sessions of this machine.
 pub(crate) struct StageHost {
     pub(super) replica: Replica,
-    pub(super) mesh: Mesh,
+    pub(super) mesh: CommunityMesh,
     offered_bytes: u64,
     /// Where the built-in model is written when it is needed; none where it is
     /// switched off.
@@ -98,7 +98,7 @@ pub(super) fn context_tokens(manifest: &ModelManifest) -> u32 {
 impl StageHost {
     pub(super) fn new(
         replica: Replica,
-        mesh: Mesh,
+        mesh: CommunityMesh,
         offered_bytes: u64,
         starter_path: Option<PathBuf>,
     ) -> Self {

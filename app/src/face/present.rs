@@ -99,7 +99,7 @@ pub(super) async fn view(
         });
         return view;
     };
-    if let Some(joining) = joining(membership, profile.joining.as_deref()) {
+    if let Some(joining) = joining(membership, node.joining().as_deref()) {
         view.screen = Screen::Joining(joining);
         return view;
     }
@@ -192,6 +192,8 @@ fn machines(membership: &Membership, peers: &[exo_sync::mesh::PeerStatus]) -> Ve
     rows.extend(peers.iter().map(|peer| {
         let rtt_ms = peer.rtt.map(|rtt| u32::try_from(rtt.as_millis()).unwrap_or(u32::MAX));
         let path = match peer.path {
+            // There, as others say, and a dial away.
+            PeerPath::Near => exo_ui::PeerPath::Direct { rtt_ms: None },
             PeerPath::Direct => exo_ui::PeerPath::Direct { rtt_ms },
             PeerPath::Relayed => exo_ui::PeerPath::Relayed { rtt_ms },
             PeerPath::Offline => exo_ui::PeerPath::Offline,

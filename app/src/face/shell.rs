@@ -22,6 +22,8 @@ const HELP: &str = "\
   role NAME ROLE            make someone owner, admin, moderator, member, guest or keeper
   leave                     leave the community
   cancel                    give up a join that nobody has answered
+  communities               your communities
+  use COMMUNITY             go on in another of your communities
   invite [USES]             make an invite ticket; one use unless you say more
   say TEXT                  write a message
   history                   the last messages
@@ -75,6 +77,9 @@ fn parse(line: &str) -> Line {
             None => return Line::Incomplete("join NAME with TICKET"),
         },
         "cancel" => Command::CancelJoin,
+        "communities" => Command::Communities,
+        "use" if !rest.is_empty() => Command::Use { community: text() },
+        "use" => return Line::Incomplete("use COMMUNITY"),
         "invite" if rest.is_empty() => Command::Invite { uses: 1 },
         "invite" => match rest.parse() {
             Ok(uses) => Command::Invite { uses },
@@ -145,7 +150,7 @@ pub(crate) async fn serve(node: Arc<Node>) -> std::io::Result<()> {
 
 fn greet(node: &Node) {
     let place = node.data_folder().display();
-    if node.profile().joining.is_some() {
+    if node.joining().is_some() {
         say(&format!("A join is under way; it goes on. Type cancel to give it up. Data: {place}\n"));
         say("Type help for all commands.\n");
         return;
@@ -235,6 +240,16 @@ fn show(reply: &Reply) {
             "You are in {}.\nType phrase to see the 24 words that get you back in, should this device be lost.\n",
             printable(&report.community)
         )),
+        Reply::Communities { communities } if communities.is_empty() => {
+            say("  None yet. Type found or join.\n");
+        }
+        Reply::Communities { communities } => {
+            for community in communities {
+                let mark = if community.current { "*" } else { " " };
+                let name = if community.member { printable(&community.name) } else { "(joining)".into() };
+                say(&format!("{mark} {name:<24} {} members, {}\n", community.members, community.id));
+            }
+        }
         Reply::Ticket { ticket } => say(&format!("Give this to your friend:\n\n{ticket}\n\n")),
         Reply::Phrase { phrase: Some(phrase) } => say(&format!(
             "These 24 words are you: with them, and only with them, you get back in from a new device.\n\n\

@@ -170,7 +170,8 @@ impl Face {
     /// Waits for a join under way, also one from the last run, and shows why
     /// it was refused.
     async fn finish_join(self: Arc<Self>) {
-        if let Err(error @ NodeError::JoinRefused(_)) = self.node.joined().await {
+        let Ok(membership) = self.node.membership() else { return };
+        if let Err(error @ NodeError::JoinRefused(_)) = self.node.joined(&membership).await {
             let problem = sentence(&error.to_string());
             self.change(|session| session.problem = Some(problem));
         }

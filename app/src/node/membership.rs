@@ -15,7 +15,7 @@ use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
 use exo_model::trust::TrustLevel;
 use exo_projections::{QueryError, Reader};
-use exo_sync::mesh::{JoinProgress, JoinStatus, Mesh, MeshConfig, MeshError, PeerPath};
+use exo_sync::mesh::{CommunityMesh, JoinProgress, JoinStatus, Mesh, MeshError, PeerPath};
 use exo_sync::replica::{Replica, ReplicaConfig, ReplicaError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use super::views::ViewsPair;
 use super::{NodeError, NodeOptions, announce};
 use crate::engine::Engine;
-use crate::folder::Folder;
+use crate::folder::{Folder, FolderError};
 use crate::host::{OsEntropy, SystemClock};
 
 /// File name of the built-in model once it is written out.
@@ -36,6 +36,8 @@ pub(crate) enum MembershipError {
     Replica(#[from] ReplicaError),
     #[error(transparent)]
     Mesh(#[from] MeshError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     #[error("views: {0}")]
     Views(String),
     #[error("a background thread failed: {0}")]
@@ -51,7 +53,7 @@ pub(crate) enum MembershipError {
 /// A community this node belongs to, or is joining.
 pub(crate) struct Membership {
     replica: Replica,
-    mesh: Mesh,
+    mesh: CommunityMesh,
     views: ViewsPair,
     engine: Arc<Engine>,
     join: Mutex<Option<JoinProgress>>,
@@ -64,9 +66,11 @@ impl Membership {
         folder: &Folder,
         key: [u8; 32],
         options: &NodeOptions,
+        mesh: &Mesh,
         community: CommunityId,
     ) -> Result<Arc<Self>, MembershipError> {
-        let (store, views) = (folder.store(), folder.views());
+        let place = folder.community(&community)?;
+        let (store, views) = (place.store(), place.views());
         let opened = tokio::task::spawn_blocking(move || {
             let (views, view_cursors) = ViewsPair::open(&views, &community)?;
             let config = ReplicaConfig {
@@ -82,19 +86,7 @@ impl Membership {
             Ok::<_, MembershipError>((views, replica))
         });
         let (views, replica) = opened.await.map_err(|error| MembershipError::Thread(error.to_string()))??;
-        let config = MeshConfig {
-            secret: SecretKey::from_bytes(&key),
-            bind: options.bind,
-            blobs_dir: folder.blobs(),
-            replica: replica.clone(),
-        };
-        let (mesh, stages) = match Mesh::start(config).await {
-            Ok(started) => started,
-            Err(error) => {
-                replica.close().await;
-                return Err(error.into());
-            }
-        };
+        let (mesh, stages) = mesh.open(replica.clone());
         let starter_path = options.starter.then(|| folder.models().join(STARTER_FILE));
         let key = SecretKey::from_bytes(&key);
         let engine = Engine::new(replica.clone(), mesh.clone(), key, options.offered_bytes, starter_path);
@@ -113,13 +105,18 @@ impl Membership {
         Ok(membership)
     }
 
+    /// Which community.
+    pub(crate) fn id(&self) -> CommunityId {
+        self.replica.state().id
+    }
+
     /// The truth.
     pub(crate) fn replica(&self) -> &Replica {
         &self.replica
     }
 
     /// The links.
-    pub(crate) fn mesh(&self) -> &Mesh {
+    pub(crate) fn mesh(&self) -> &CommunityMesh {
         &self.mesh
     }
 
@@ -286,7 +283,7 @@ impl Membership {
         for task in tasks {
             task.abort();
         }
-        self.mesh.close().await;
+        self.mesh.leave().await;
         self.replica.close().await;
     }
 }

@@ -205,7 +205,9 @@ impl Circle {
         if links.len() > LINKS_MAX {
             let spare: Vec<_> = links
                 .iter()
-                .filter(|(link, device, _)| !self.company.close.contains(device) && peers.communities_on(*link) == 1)
+                .filter(|(link, device, _)| {
+                    !self.company.close.contains(device) && peers.communities_on(*link) == 1
+                })
                 .collect();
             if let Some((link, ..)) = spare.get(random.below(spare.len())) {
                 effects.push(Effect::Close(*link, Farewell::Enough));

@@ -126,7 +126,8 @@ impl AddressBook {
             .collect();
         drop(book);
         let fresh = self.path.with_extension("new");
-        let written = std::fs::write(&fresh, codec::encode(&seen)).and_then(|()| std::fs::rename(&fresh, &self.path));
+        let written =
+            std::fs::write(&fresh, codec::encode(&seen)).and_then(|()| std::fs::rename(&fresh, &self.path));
         if let Err(error) = written {
             tracing::warn!(%error, "addresses are not remembered");
         }

@@ -122,7 +122,8 @@ impl Here {
         let mut company = Company::default();
         for (device, entry) in charter.devices.iter().filter(|(device, _)| *device != me) {
             company.devices.insert(*device);
-            let is_keeper = charter.members.get(&entry.person).is_some_and(|member| member.role == Role::Keeper);
+            let is_keeper =
+                charter.members.get(&entry.person).is_some_and(|member| member.role == Role::Keeper);
             if Some(entry.person) == person || is_keeper {
                 company.close.insert(*device);
             }
@@ -329,4 +330,3 @@ impl CommunityMesh {
         self.inner().hear(Input::Left(self.here.id));
     }
 }
-

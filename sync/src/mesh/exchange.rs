@@ -121,7 +121,9 @@ pub(super) async fn run(
             };
             let (item, last) = match frame {
                 Ok(Ok(Some(frame))) => (Ok(frame), false),
-                Ok(Ok(None) | Err(FrameError::Io(_))) if !is_answered => (Err(ExchangeError::Unanswered), true),
+                Ok(Ok(None) | Err(FrameError::Io(_))) if !is_answered => {
+                    (Err(ExchangeError::Unanswered), true)
+                }
                 Ok(Ok(None)) => (Err(ExchangeError::Ended), true),
                 Ok(Err(error)) => (Err(error.into()), true),
                 Err(_) => (Err(ExchangeError::Silence), true),

@@ -115,7 +115,8 @@ pub(super) async fn exchange(inner: &Arc<Inner>, link: &Link, here: &Arc<Here>) 
     let (send, recv) = link.connection.open_bi().await.ok()?;
     let version = link.version.load(Ordering::Relaxed);
     let own = here.replica().snapshot().ends;
-    let terms = Terms { version, wanted: here.wanted(), turn: exchange::turn(), ..Terms::new(Side::Initiator, own) };
+    let terms =
+        Terms { version, wanted: here.wanted(), turn: exchange::turn(), ..Terms::new(Side::Initiator, own) };
     match exchange::run(inner, here, link.device, terms, None, send, recv).await {
         Ok(ran) => {
             note(here, link.device, &ran);

@@ -62,8 +62,12 @@ impl CommunityMesh {
             changes: vec![Change { time_ms: 1, payload: b"I never wrote this".to_vec() }],
             signature: Signature::from_bytes([7; 64]),
         };
-        let hello =
-            Frame::Hello { version: WIRE_VERSION_OLDEST, community: state.id, heads: Vec::new(), window: None };
+        let hello = Frame::Hello {
+            version: WIRE_VERSION_OLDEST,
+            community: state.id,
+            heads: Vec::new(),
+            window: None,
+        };
         let mut bytes = Vec::new();
         for frame in [hello, Frame::Changes(LineRun { after: known.hash, run }), Frame::Done] {
             let frame = codec::encode(&frame);

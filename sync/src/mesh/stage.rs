@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use exo_model::id::{CommunityId, DeviceId};
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use iroh::protocol::{AcceptError, ProtocolHandler};
-use exo_model::id::{CommunityId, DeviceId};
 
 use super::community::Here;
 use super::{ALPN_STAGE, Inner, LinkError, device_id, lock};
@@ -104,7 +104,8 @@ impl ProtocolHandler for StageProtocol {
         let peer = device_id(connection.remote_id());
         loop {
             let (send, mut recv) = connection.accept_bi().await?;
-            let Some(here) = community_of(&self.inner, &mut recv).await.filter(|here| here.admits(&peer)) else {
+            let Some(here) = community_of(&self.inner, &mut recv).await.filter(|here| here.admits(&peer))
+            else {
                 tracing::debug!(%peer, "a stage stream about a community that the peer is not in");
                 continue;
             };
@@ -135,7 +136,9 @@ pub(super) async fn open(inner: &Inner, here: &Here, device: DeviceId) -> Result
         }
     };
     let (mut send, recv) = connection.open_bi().await.map_err(|error| failed(error.to_string()))?;
-    wire::write(&mut send, &here.id(), CommunityId::LEN + 8).await.map_err(|error| failed(error.to_string()))?;
+    wire::write(&mut send, &here.id(), CommunityId::LEN + 8)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
     Ok(stream(device, &connection, send, recv))
 }
 

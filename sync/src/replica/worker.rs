@@ -56,7 +56,11 @@ impl Worker {
         let memory = Memory::beside(&config.path);
         let community = Community::new(config.community, config.signer.device(), config.sealing);
         let ends = Arc::new(Ends::of(config.community, &store.lines(config.community)?));
-        let empty = Snapshot { state: Arc::new(community.state().clone()), ends: ends.clone(), topics: Arc::default() };
+        let empty = Snapshot {
+            state: Arc::new(community.state().clone()),
+            ends: ends.clone(),
+            topics: Arc::default(),
+        };
         let (snapshot, receiver) = watch::channel(empty);
         let mut worker = Self {
             store,

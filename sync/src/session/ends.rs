@@ -303,7 +303,8 @@ impl Ends {
                 let first = at(from).map_or(Bound::Unbounded, Bound::Included);
                 let last = at(upto).map_or(Bound::Unbounded, Bound::Excluded);
                 let stream = *stream;
-                let range = if is_range(&first, &last) { Some(of_stream.feeds.range((first, last))) } else { None };
+                let range =
+                    if is_range(&first, &last) { Some(of_stream.feeds.range((first, last))) } else { None };
                 range.into_iter().flatten().map(move |((device, segment), feed)| {
                     (Place { stream, device: *device, segment: *segment }, feed)
                 })
@@ -337,7 +338,8 @@ fn feed_ends(feed: &FeedId, lines: &[StoredLine]) -> FeedEnds {
     let mut ends: Vec<_> = lines.iter().map(|line| line.end).collect();
     ends.sort_by_key(|end| end.hash);
     let hash = blake3::derive_key(FEED_CONTEXT, &codec::encode(&(Place::of(feed), &ends)));
-    let changes = lines.iter().map(|line| line.end.seq.saturating_sub(line.base_seq)).fold(0, u64::saturating_add);
+    let changes =
+        lines.iter().map(|line| line.end.seq.saturating_sub(line.base_seq)).fold(0, u64::saturating_add);
     FeedEnds { ends: ends.into(), changes, hash }
 }
 

@@ -148,7 +148,8 @@ impl Narrowing {
 
     fn answer(&mut self, Claim { range, says }: Claim) -> Option<Told> {
         let community = self.own.community();
-        let tells = |ends: &[FeedHead]| Told { scope: Scope::Places(range), ends: positions(ends, community) };
+        let tells =
+            |ends: &[FeedHead]| Told { scope: Scope::Places(range), ends: positions(ends, community) };
         match says {
             Says::Fingerprint(Fingerprint::NOTHING) => Some(tells(&[])),
             Says::Fingerprint(theirs) => {

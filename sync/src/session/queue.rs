@@ -76,7 +76,8 @@ impl Queue {
             }
         }
         // Its line may be on its way already, for another reason.
-        let is_last = |(_, next): &(Priority, Next)| matches!(next, Next::Line(line) if line.tip == asked.end);
+        let is_last =
+            |(_, next): &(Priority, Next)| matches!(next, Next::Line(line) if line.tip == asked.end);
         let at = self.waiting.iter().position(is_last).map_or(at, |line| at.max(line + 1));
         self.waiting.insert(at, (first, Next::Answered(asked)));
     }

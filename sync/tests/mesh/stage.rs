@@ -65,6 +65,7 @@ async fn n7_oversize_stage_frames_are_refused_on_both_ends() {
     let too_long = u32::try_from(STAGE_FRAME_BYTES_MAX + 1).expect("fits").to_be_bytes();
     for (bytes, oversize) in [(&too_long[..], true), (&[0xff; 9][..], true), (&[0, 0, 0, 9, 1][..], false)] {
         let (mut send, _recv) = connection.open_bi().await.expect("a stream");
+        exo_sync::wire::write(&mut send, &a.home.community, 64).await.expect("sent");
         send.write_all(bytes).await.expect("sent");
         send.finish().expect("open");
         let mut accepted = in_time("a stream", a.stages.recv()).await.expect("the mesh runs");
