@@ -27,6 +27,10 @@ const FRAME_BYTES_MAX: usize = 512 * 1024;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest wait for the charter after an admission.
 const CHARTER_DEADLINE: Duration = Duration::from_secs(20);
+/// Pause between looks whether a contact is linked, after an admission.
+const UNLINKED_LOOK: Duration = Duration::from_millis(250);
+/// Looks that find nobody linked before everyone is asked again: 3 s.
+const UNLINKED_LOOKS: u32 = 12;
 /// Join requests answered at the same time.
 const JOINS_MAX: usize = 16;
 /// First and longest pause between rounds over all contacts.
@@ -252,8 +256,21 @@ impl Newcomer {
         self.inner.hear(Input::NetworkChanged);
         let mut snapshot = self.here.replica().watch();
         let member = snapshot.wait_for(|snapshot| snapshot.state.charter.is_member(&self.inner.me));
-        let arrived = tokio::time::timeout(CHARTER_DEADLINE, member).await;
-        arrived.is_ok_and(|arrived| arrived.is_ok())
+        tokio::select! {
+            arrived = tokio::time::timeout(CHARTER_DEADLINE, member) => arrived.is_ok_and(|arrived| arrived.is_ok()),
+            () = self.nobody_is_linked() => self.is_member(),
+        }
+    }
+
+    /// Ends when no contact has been linked for a while: they refuse.
+    async fn nobody_is_linked(&self) {
+        let mut alone = 0;
+        while alone < UNLINKED_LOOKS {
+            tokio::time::sleep(UNLINKED_LOOK).await;
+            let links = self.inner.driver.connections();
+            let is_linked = self.contacts.iter().any(|contact| links.contains_key(contact));
+            alone = if is_linked { 0 } else { alone + 1 };
+        }
     }
 }
 
