@@ -36,7 +36,7 @@ use metrics::Figures;
 
 pub use access::{Admits, AllowList, RelayAccess};
 pub use certificate::RelayCertificate;
-pub use home::{HomeRelay, HomeRelayStatus};
+pub use home::{HomeRelay, HomeRelayStatus, goes_over};
 pub use trust::RelayTrust;
 
 /// Fewest bytes a second that a device may be limited to: iroh cannot count

@@ -15,7 +15,8 @@ use std::time::Duration;
 use exo_model::charter::Relay;
 use exo_model::charter::relay::RELAYS_MAX;
 use exo_model::id::DeviceId;
-use iroh::{Endpoint, RelayUrl, Watcher as _};
+use iroh::endpoint::Connection;
+use iroh::{Endpoint, RelayUrl, TransportAddr, Watcher as _};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -213,6 +214,15 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Whether a connection's packets go over `relay` at the moment. If that relay
+/// is gone, iroh notices only when the connection has been silent for 30 s, and
+/// sends even new connections to the peer that way until then: whoever sees
+/// their home go closes such connections, and dials again.
+pub fn goes_over(connection: &Connection, relay: &RelayUrl) -> bool {
+    let over = TransportAddr::Relay(relay.clone());
+    connection.paths().iter().any(|path| path.is_selected() && *path.remote_addr() == over)
 }
 
 /// Measures all relays at once.
