@@ -13,7 +13,7 @@ use exo_sync::mesh::Finding;
 use crate::bytes::ByteSize;
 use crate::folder::Folder;
 use crate::node::{Node, NodeOptions};
-use crate::{bench, command, complain, demo, face};
+use crate::{bench, command, complain, demo, face, relay};
 
 /// Exit code where a window was wanted and there is no display.
 const NO_DISPLAY: u8 = 2;
@@ -79,6 +79,8 @@ enum What {
     },
     /// Show everything with three nodes on this machine.
     Demo(demo::DemoArgs),
+    /// Run a relay: it carries packets for friends who cannot reach each other directly.
+    Relay(relay::RelayArgs),
     /// Measure.
     Bench(bench::BenchArgs),
 }
@@ -106,6 +108,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         What::Window { json } => window(&cli.options, json),
         What::Node { json } => terminal(&cli.options, json),
         What::Demo(args) => runtime()?.block_on(demo::run(args)),
+        What::Relay(args) => runtime()?.block_on(relay::run(args, cli.options.data)),
         What::Bench(args) => bench::run(&args),
     }
 }

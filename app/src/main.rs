@@ -3,7 +3,8 @@
 //! `app` wires the crates together and is the only one that may name them all.
 //! Code map: [`node`] (one person's program), [`engine`] (models over peers),
 //! [`command`] (everything that can be asked of a node), [`face`] (terminal,
-//! JSON lines, window), [`demo`] (three nodes that show it all), [`bench`].
+//! JSON lines, window), [`relay`] (one for friends), [`demo`] (three nodes that
+//! show it all), [`bench`].
 
 mod bench;
 mod bytes;
@@ -15,6 +16,7 @@ mod face;
 mod folder;
 mod host;
 mod node;
+mod relay;
 mod report;
 
 use std::process::ExitCode;

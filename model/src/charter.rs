@@ -16,6 +16,7 @@ mod dag;
 mod fences;
 mod pass;
 mod people;
+pub mod relay;
 pub mod role;
 pub mod settings;
 mod sound;
@@ -40,6 +41,7 @@ use crate::trust::TrustLevel;
 
 pub use dag::{ORPHANS_MAX, ORPHANS_PER_DEVICE_MAX};
 pub use pass::Standing as ActStanding;
+pub use relay::{Relay, RelayError};
 pub use role::{Permission, Role};
 pub use settings::{CommunityKind, Floors, Setting, Settings};
 pub use sound::{Soundness, is_sound};

@@ -125,6 +125,11 @@ id!(
     ChannelId, 16, "channel id"
 );
 id!(
+    /// A relay's TLS certificate: the SHA-256 of its DER form, which is what
+    /// other programs show as its fingerprint.
+    CertificatePin, 32, "certificate fingerprint"
+);
+id!(
     /// One inference job: a question asked of a model, paid for as a whole.
     JobId, 16, "job id"
 );

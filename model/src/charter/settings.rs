@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::amount::Amount;
+use crate::charter::relay::{self, Relay};
 use crate::id::BoardId;
 use crate::text::{self, is_clean_message, is_clean_name};
 use crate::trust::TrustLevel;
@@ -76,6 +77,12 @@ pub struct Settings {
     /// The board with the guidelines.
     #[n(6)]
     pub guidelines: Option<BoardId>,
+    /// Relays for members who cannot reach each other directly. Settings
+    /// without any are encoded as before there were relays, so that what was
+    /// founded then keeps its bytes and its hash.
+    #[n(7)]
+    #[cbor(skip_if = "Vec::is_empty")]
+    pub relays: Vec<Relay>,
 }
 
 /// One setting with its value.
@@ -102,6 +109,9 @@ pub enum Setting {
     /// See [`Settings::guidelines`].
     #[n(6)]
     Guidelines(#[n(0)] Option<BoardId>),
+    /// See [`Settings::relays`].
+    #[n(7)]
+    Relays(#[n(0)] Vec<Relay>),
 }
 
 impl Settings {
@@ -121,6 +131,7 @@ impl Settings {
             open_history: true,
             about: String::new(),
             guidelines: None,
+            relays: Vec::new(),
         }
     }
 
@@ -130,6 +141,7 @@ impl Settings {
             && self.floors.is_usable()
             && is_floor(self.community_floor)
             && is_about(&self.about)
+            && relay::are_usable(&self.relays)
     }
 
     /// Takes one changed value.
@@ -142,6 +154,7 @@ impl Settings {
             Setting::OpenHistory(open) => self.open_history = *open,
             Setting::About(about) => self.about.clone_from(about),
             Setting::Guidelines(board) => self.guidelines = *board,
+            Setting::Relays(relays) => self.relays.clone_from(relays),
         }
     }
 }
@@ -158,6 +171,7 @@ impl Setting {
             Self::OpenHistory(_) => 4,
             Self::About(_) => 5,
             Self::Guidelines(_) => 6,
+            Self::Relays(_) => 7,
         }
     }
 
@@ -168,6 +182,7 @@ impl Setting {
             Self::Floors(floors) => floors.is_usable(),
             Self::CommunityFloor(floor) => is_floor(*floor),
             Self::About(about) => is_about(about),
+            Self::Relays(relays) => relay::are_usable(relays),
             Self::MembersInvite(_) | Self::OpenHistory(_) | Self::Guidelines(_) => true,
         }
     }

@@ -1,6 +1,7 @@
 //! Intents about governance: the event is made and rehearsed.
 
 use super::{Intent, Refusal, devices_of};
+use crate::charter::relay;
 use crate::charter::settings::{CommunityKind, Setting};
 use crate::charter::{ActStanding, MEMBERS_MAX};
 use crate::community::Community;
@@ -68,6 +69,9 @@ fn event(community: &Community, now_ms: i64, intent: Intent) -> Result<CharterEv
         Intent::ChangeSetting(Setting::Name(name)) => CharterEvent::SettingChanged {
             setting: Setting::Name(text::clean_name("the community's name", &name)?),
         },
+        Intent::ChangeSetting(Setting::Relays(relays)) => {
+            CharterEvent::SettingChanged { setting: Setting::Relays(relay::clean(&relays)?) }
+        }
         Intent::ChangeSetting(setting) => CharterEvent::SettingChanged { setting },
         Intent::AdoptRules(version) => CharterEvent::RulesAdopted { version },
         Intent::CreateChannel { channel, name, closed, guests } => {

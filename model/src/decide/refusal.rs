@@ -1,6 +1,7 @@
 //! Why an intent is not recorded.
 
 use crate::board::{ContentsError, EditError};
+use crate::charter::RelayError;
 use crate::conversation::Fault;
 use crate::event::cluster::ADDRESSES_MAX;
 use crate::invite::INVITE_USES_MAX;
@@ -27,6 +28,9 @@ pub enum Refusal {
     /// A text is empty or too long.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// A list of relays that cannot be one.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
     /// A part of it is out of bounds.
     #[error("this {0} is not well-formed or over a limit")]
     Malformed(&'static str),

@@ -2,15 +2,17 @@
 //! program does not know.
 
 use exo_model::amount::Amount;
+use exo_model::charter::relay::RELAYS_MAX;
 use exo_model::charter::settings::ABOUT_BYTES_MAX;
-use exo_model::charter::{ActStanding, Floors, RULES_VERSION, Role, Setting, Settings};
+use exo_model::charter::{ActStanding, Floors, RULES_VERSION, Relay, RelayError, Role, Setting, Settings};
+use exo_model::codec;
 use exo_model::decide::{Intent, Refusal};
 use exo_model::event::CharterEvent;
 use exo_model::event::charter::{ReportOutcome, VouchGround};
 use exo_model::event::dispute::DisputeEvent;
 use exo_model::event::keys::Audience;
 use exo_model::event::ledger::Account;
-use exo_model::id::BoardId;
+use exo_model::id::{BoardId, CertificatePin};
 use exo_model::invite::Ticket;
 use exo_model::ledger::Standing;
 use exo_model::trust::TrustLevel;
@@ -42,6 +44,7 @@ fn every_setting_is_the_owners_to_change() {
         Setting::OpenHistory(false),
         Setting::About("apples".into()),
         Setting::Guidelines(Some(BoardId::from_bytes([3; 16]))),
+        Setting::Relays(vec![relay("https://relay.example.org:8443")]),
     ];
     let mut expected = settings(&a).clone();
     for setting in changed {
@@ -62,6 +65,10 @@ fn every_setting_is_the_owners_to_change() {
         Setting::CommunityFloor(amount(1)),
         Setting::CommunityFloor(too_low),
         Setting::About("x".repeat(ABOUT_BYTES_MAX + 1)),
+        Setting::Relays(vec![relay("https://relay.example.org/other")]),
+        Setting::Relays(vec![relay("http://relay.example.org")]),
+        Setting::Relays(vec![relay("https://relay.example.org"); 2]),
+        Setting::Relays((0..=RELAYS_MAX).map(|n| relay(&format!("https://r{n}.example.org"))).collect()),
     ];
     let acts = malformed.map(|setting| a.force(CharterEvent::SettingChanged { setting }));
     meet_in_every_order(&mut [&mut a, &mut b, &mut c]);
@@ -69,6 +76,43 @@ fn every_setting_is_the_owners_to_change() {
         all_say(&[&a, &b, &c], act, NotEntitled);
     }
     assert_eq!(settings(&c), &expected);
+}
+
+/// A relay at `url` with a pinned certificate, usable or not.
+fn relay(url: &str) -> Relay {
+    Relay { url: url.into(), pin: Some(CertificatePin::of_certificate(b"shown")) }
+}
+
+/// What a community had before there were relays keeps its bytes, and with
+/// them its id and its hash; a list that was emptied leaves no trace.
+#[test]
+fn relays_are_in_the_state_and_settings_without_any_keep_their_bytes() {
+    let (_, [mut a, mut b, _]) = garden([Role::Owner, Role::Member, Role::Member]);
+    let without = codec::encode(settings(&a));
+    assert_eq!(without[0], 0x86, "an array of six: neither guidelines nor relays");
+    let relays = vec![relay("https://relay.example.org:8443"), relay("https://203.0.113.7")];
+    let change = |relays: &[Relay]| Intent::ChangeSetting(Setting::Relays(relays.to_vec()));
+    a.act(change(&[
+        Relay { url: " https://Relay.Example.org:8443/ ".into(), pin: relays[0].pin },
+        relays[1].clone(),
+    ]));
+    meet(&mut [&mut a, &mut b]);
+    assert_eq!(settings(&b).relays, relays, "in the one form");
+    assert_eq!(a.hash(), b.hash());
+    let with = codec::encode(settings(&b));
+    assert_eq!(codec::decode::<Settings>(&with, with.len()).as_ref(), Ok(settings(&b)));
+    let hash = b.hash();
+
+    // Another pin for the same relay is another state.
+    a.act(change(&[relays[0].clone(), Relay { pin: None, ..relays[1].clone() }]));
+    meet(&mut [&mut a, &mut b]);
+    assert_ne!(b.hash(), hash);
+    a.act(change(&[]));
+    meet(&mut [&mut a, &mut b]);
+    assert_eq!(codec::encode(settings(&b)), without);
+
+    let twice = a.try_act(change(&[relays[0].clone(), relays[0].clone()]));
+    assert!(matches!(twice, Err(Refusal::Relay(RelayError::Twice(_)))), "{twice:?}");
 }
 
 #[test]

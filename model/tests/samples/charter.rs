@@ -69,6 +69,7 @@ fn settings() -> Settings {
         open_history: false,
         about: "Beds and paths.".into(),
         guidelines: Some(BoardId::from_bytes([0xb0; 16])),
+        relays: Vec::new(),
     }
 }
 

@@ -67,7 +67,7 @@ named! {
     CommunityKind { Shared Private }
     Role { Keeper Guest Member Moderator Admin Owner }
     TrustLevel { Public Known Friends }
-    Setting { Name Floors CommunityFloor MembersInvite OpenHistory About Guidelines }
+    Setting { Name Floors CommunityFloor MembersInvite OpenHistory About Guidelines Relays }
     Enroller { Phrase Device }
     EquivocationProof { Fork Overrun }
     VouchGround { Known SafetyWords MetInPerson }

@@ -3,7 +3,7 @@
 use exo_model::amount::Amount;
 use exo_model::board::BoardValue;
 use exo_model::certificate::Enroller;
-use exo_model::charter::{CommunityKind, Floors, Role, Setting};
+use exo_model::charter::{CommunityKind, Floors, Relay, Role, Setting};
 use exo_model::codec::encode;
 use exo_model::event::charter::{ReportOutcome, VouchGround};
 use exo_model::event::dispute::Finding;
@@ -11,7 +11,7 @@ use exo_model::event::keys::Audience;
 use exo_model::event::ledger::{Account, GrantReason, OfferKind, Purpose};
 use exo_model::event::private::{Notify, Speaker, Subject};
 use exo_model::feed::Stream;
-use exo_model::id::{BoardId, DirectId, ThreadId};
+use exo_model::id::{BoardId, CertificatePin, DirectId, ThreadId};
 use exo_model::trust::TrustLevel;
 use exo_model::{BlobHash, ChannelId, DeviceId, JobId};
 use minicbor::Encode;
@@ -68,6 +68,7 @@ fn people() -> Vec<Part> {
         Setting::OpenHistory(false),
         Setting::About("Beds.".into()),
         Setting::Guidelines(Some(BOARD)),
+        Setting::Relays(relays()),
     ];
     [
         parts([CommunityKind::Shared, CommunityKind::Private]),
@@ -78,6 +79,14 @@ fn people() -> Vec<Part> {
         parts([VouchGround::Known, VouchGround::SafetyWords, VouchGround::MetInPerson]),
     ]
     .concat()
+}
+
+fn relays() -> Vec<Relay> {
+    let pin = Some(CertificatePin::from_bytes([0x5a; 32]));
+    vec![
+        Relay { url: "https://relay.example.org:8443".into(), pin },
+        Relay { url: "https://r2.example.org".into(), pin: None },
+    ]
 }
 
 fn judgements() -> Vec<Part> {
