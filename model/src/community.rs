@@ -13,6 +13,7 @@ mod compose;
 mod insight;
 mod keys;
 mod places;
+mod roll;
 pub mod snapshot;
 mod state;
 mod words;
@@ -32,6 +33,7 @@ use crate::feed::{AcceptedRun, FeedId, LineId, Meaningless, Stream, VerifiedEven
 use crate::id::{CommunityId, DeviceId, KeyId};
 use crate::ledger::{Ledger, Posted};
 use crate::moderation::ReportQueue;
+use crate::roll::Roll;
 use crate::sealing::SealingKey;
 
 pub use compose::{ComposeError, Composed, FeedEnd, found};
@@ -72,6 +74,8 @@ pub struct Community {
     local: Local,
     charter: Charter,
     epochs: Epochs,
+    /// Lists for keepers.
+    roll: Roll,
     ledger: Arc<Ledger>,
     machines: Machines,
     models: Models,
@@ -104,6 +108,7 @@ impl Community {
             ledger: Arc::new(Ledger::new(id)),
             charter,
             epochs: Epochs::default(),
+            roll: Roll::default(),
             machines: Machines::default(),
             models: Models::default(),
             keyring: Keyring::default(),
@@ -199,6 +204,7 @@ impl Community {
         let mut things = false;
         let mut keys = false;
         for event in &inserted.events {
+            self.roll.take(event);
             match &event.event {
                 Err(Meaningless::NoKey(key)) => {
                     self.sealed.entry(*key).or_default().insert(event.feed);

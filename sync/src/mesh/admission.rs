@@ -85,7 +85,7 @@ impl EndpointHooks for MembersOnly {
     async fn after_handshake<'a>(&'a self, connection: &'a Connection) -> AfterHandshakeOutcome {
         let incoming = connection.side() == Side::Server;
         let peer = device_id(connection.remote_id());
-        if incoming && connection.alpn() != ALPN_JOIN && !self.replica.state().charter.is_member(&peer) {
+        if incoming && connection.alpn() != ALPN_JOIN && !self.replica.knows_device(&peer) {
             tracing::debug!(%peer, "refused: not a member");
             return AfterHandshakeOutcome::Reject {
                 error_code: NOT_A_MEMBER.into(),

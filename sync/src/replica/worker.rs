@@ -1,6 +1,7 @@
 //! The thread behind a replica.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -18,6 +19,7 @@ use exo_model::ledger::LedgerFault;
 use exo_model::port::{ChangeStore as _, Clock, Entropy, Signer};
 use exo_model::quota::Quotas;
 
+use super::keeping::{Keeping, KeepingError};
 use super::reading::replacing;
 use super::remembering::Memory;
 use super::{Command, ReplicaConfig, ReplicaError, Reply, Snapshot, Update};
@@ -40,6 +42,10 @@ pub(super) struct Worker {
     signer: Arc<dyn Signer>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) memory: Memory,
+    /// `store.db`.
+    pub(super) path: PathBuf,
+    /// What this replica goes by, if it is a keeper's.
+    pub(super) keeping: Option<Keeping>,
     /// Where the next comparison begins.
     compared: usize,
     observer: Box<dyn FnMut(Update) + Send>,
@@ -54,7 +60,12 @@ impl Worker {
         let store = Store::open(&config.path)?;
         let memory = Memory::beside(&config.path);
         let community = Community::new(config.community, config.signer.device(), config.sealing);
-        let empty = Snapshot { state: Arc::new(community.state().clone()), digest: [0; 32], change_count: 0 };
+        let keeping = Keeping::read(&config.path)?;
+        if keeping.as_ref().is_some_and(|keeping| keeping.community() != config.community) {
+            return Err(KeepingError::OtherCommunity.into());
+        }
+        let state = Arc::new(community.state().clone());
+        let empty = Snapshot { state, digest: [0; 32], change_count: 0, kept: None };
         let (snapshot, receiver) = watch::channel(empty);
         let mut worker = Self {
             store,
@@ -64,10 +75,17 @@ impl Worker {
             signer: config.signer,
             entropy: config.entropy,
             memory,
+            path: config.path,
+            keeping,
             compared: 0,
             observer,
             snapshot,
         };
+        if worker.keeping.is_some() {
+            worker.read_kept()?;
+            worker.publish(false)?;
+            return Ok((worker, receiver));
+        }
         let cursors: BTreeMap<LineId, u64> = config.view_cursors.into_iter().collect();
         let events = worker.read_back(&cursors)?;
         worker.note_changes(events.len());
@@ -94,6 +112,10 @@ impl Worker {
                     answer(reply, Ok(self.seal_governance(&recipient)))
                 }
                 Command::LearnGovernance(keys, reply) => answer(reply, self.learn_governance(&keys)),
+                Command::KeeperAnchor(reply) => answer(reply, Ok(self.community.keeper_anchor())),
+                Command::Keep(anchor, room_bytes, reply) => {
+                    answer(reply, self.become_keeper(*anchor, room_bytes));
+                }
                 Command::Tend(reply) => answer(reply, self.tend()),
                 Command::Audit(reply) => answer(reply, self.audit()),
                 Command::Close(reply) => {
@@ -106,6 +128,10 @@ impl Worker {
     }
 
     pub(super) fn record(&mut self, intent: Intent) -> Result<ChangeHash, ReplicaError> {
+        if self.keeping.is_some() {
+            // A keeper has nothing to say, and no key to say it with.
+            return Err(Refusal::NotAMember.into());
+        }
         let (stream, event) = self.decide(intent)?;
         let hash = self.write(stream, &event)?;
         if stream == Stream::Charter {
@@ -226,7 +252,7 @@ impl Worker {
         }
     }
 
-    fn publish(&mut self, state_changed: bool) -> Result<(), ReplicaError> {
+    pub(super) fn publish(&mut self, state_changed: bool) -> Result<(), ReplicaError> {
         let lines = self.store.lines(self.community.id())?;
         let change_count = lines.iter().map(|line| line.end.seq - line.base_seq).sum();
         let mut ends: Vec<_> = lines.iter().map(|line| (line.id.feed, line.end)).collect();
@@ -240,7 +266,8 @@ impl Worker {
         } else {
             self.snapshot.borrow().state.clone()
         };
-        self.snapshot.send_replace(Snapshot { state, digest, change_count });
+        let kept = self.keeping.as_ref().map(Keeping::kept);
+        self.snapshot.send_replace(Snapshot { state, digest, change_count, kept });
         Ok(())
     }
 

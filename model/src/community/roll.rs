@@ -1,0 +1,81 @@
+//! Lists for keepers as a member sees them: what they should say, and whether
+//! keepers believe it.
+
+use std::collections::BTreeMap;
+
+use super::Community;
+use crate::charter::{Permission, Role};
+use crate::event::keys::KeyEvent;
+use crate::id::DeviceId;
+use crate::roll::{KeeperAnchor, List, ListedPerson, Listing, Tree};
+
+impl Community {
+    /// Who takes part, as the charter says it. Who may remove lower ranks may
+    /// list; where nobody is of such a rank, those of the highest.
+    pub fn listing(&self) -> Listing {
+        let charter = &self.state.charter;
+        let now = self.charter.now();
+        let highest = charter.members.values().map(|member| member.role).max();
+        let least = highest.unwrap_or(Role::Member).min(Permission::Remove.least_role());
+        let mut listing = Listing::default();
+        let mut listers = Vec::new();
+        for (person, member) in &charter.members {
+            let mut devices = member.devices.clone();
+            if devices.is_empty() {
+                continue;
+            }
+            if member.role == Role::Keeper {
+                listing.keepers.extend(devices);
+            } else if member.role >= least && member.role > Role::Guest {
+                devices.sort_by_key(|device| (now.enrolment(device), *device));
+                let place = (std::cmp::Reverse(member.role), now.seniority(person), *person);
+                listers.push((place, ListedPerson { role: member.role, devices }));
+            } else {
+                listing.writers.extend(devices);
+            }
+        }
+        listers.sort_by_key(|(place, _)| *place);
+        listing.listers = listers.into_iter().map(|(_, person)| person).collect();
+        let is_void = |device: &DeviceId| charter.fences.get(device).is_some_and(BTreeMap::is_empty);
+        let former = charter.former_devices.keys().filter(|device| !is_void(device));
+        listing.former = former.map(|device| (*device, charter.fences.get(device).cloned())).collect();
+        listing.bound();
+        listing
+    }
+
+    /// Lists as a keeper sees them that started when the first one was posted.
+    fn lists(&self, truth: Listing) -> Tree {
+        let charter = &self.state.charter;
+        let is_first = |list: &List| {
+            charter.is_member(&list.device) || charter.former_devices.contains_key(&list.device)
+        };
+        self.roll.tree(truth, is_first)
+    }
+
+    /// What a keeper is told that this device's person lets in: the one thing
+    /// that it takes on trust.
+    pub fn keeper_anchor(&self) -> KeeperAnchor {
+        let listing = self.listing();
+        let first = self.lists(listing.clone()).believed().first().map(|list| list.id);
+        KeeperAnchor::new(self.id, listing, first)
+    }
+
+    /// The list for keepers that this device should post, in parts; none where
+    /// there are no keepers, where what they believe is right, or where it is
+    /// not for this device to say.
+    pub fn list_due(&self) -> Vec<KeyEvent> {
+        let me = &self.local.device;
+        let charter = &self.state.charter;
+        let has_keepers =
+            charter.members.values().any(|member| member.role == Role::Keeper && !member.devices.is_empty());
+        if !has_keepers {
+            return Vec::new();
+        }
+        let truth = self.listing();
+        if !truth.is_lister(me) {
+            return Vec::new();
+        }
+        let follows = self.lists(truth.clone()).to_follow(me, &truth);
+        follows.map_or_else(Vec::new, |follows| truth.post(follows))
+    }
+}
