@@ -18,7 +18,7 @@ pub mod snapshot;
 mod state;
 mod words;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -76,6 +76,9 @@ pub struct Community {
     epochs: Epochs,
     /// Lists for keepers.
     roll: Roll,
+    /// Whether there was nothing to list when that was looked at last, and
+    /// nothing changed since.
+    lists_are_right: Cell<bool>,
     ledger: Arc<Ledger>,
     machines: Machines,
     models: Models,
@@ -109,6 +112,7 @@ impl Community {
             charter,
             epochs: Epochs::default(),
             roll: Roll::default(),
+            lists_are_right: Cell::default(),
             machines: Machines::default(),
             models: Models::default(),
             keyring: Keyring::default(),
@@ -203,8 +207,9 @@ impl Community {
         let mut postings = Vec::new();
         let mut things = false;
         let mut keys = false;
+        let mut listed = false;
         for event in &inserted.events {
-            self.roll.take(event);
+            listed |= self.roll.take(event);
             match &event.event {
                 Err(Meaningless::NoKey(key)) => {
                     self.sealed.entry(*key).or_default().insert(event.feed);
@@ -226,6 +231,9 @@ impl Community {
         }
         let judged = self.charter.generation();
         let charter_changed = self.charter.insert(charter);
+        if listed || charter_changed {
+            self.lists_are_right.set(false);
+        }
         if keys || charter_changed {
             self.forget_answers();
         }

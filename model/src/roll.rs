@@ -18,6 +18,7 @@ mod listing;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::event::Event;
 use crate::event::keys::{KeyEvent, LIST_PARTS_MAX, Listed};
@@ -29,9 +30,10 @@ pub use anchor::{ANCHOR_BYTES_MAX, AnchorError, KeeperAnchor};
 pub use listing::{ListedPerson, Listing};
 pub use tree::Tree;
 
-/// Lists of one device that are looked at, its first ones: whoever posts more
-/// fills their own room only.
-pub const LISTS_PER_DEVICE_MAX: usize = 4_096;
+/// Entries of one device's lists that are looked at, its first lists; whoever
+/// posts more fills their own room only. Four thousand lists of a thousand
+/// entries.
+pub const ENTRIES_PER_DEVICE_MAX: usize = 1 << 22;
 
 /// One part of a list, at its place.
 #[derive(Clone, Debug)]
@@ -43,22 +45,44 @@ struct Part {
     follows: Option<ChangeHash>,
     number: u16,
     is_last: bool,
-    entries: Vec<Listed>,
+    /// Shared with other lists: most of one is what the one before says.
+    entries: Box<[Arc<Listed>]>,
 }
 
-/// A whole list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A whole list that is valid.
+#[derive(Clone, Debug)]
 pub struct List {
     /// Its name: the change that carries its last part.
     pub id: ChangeHash,
     /// Who posted it.
     pub device: DeviceId,
-    /// Where it stands in its author's feed: segment and number of the change.
-    place: (u32, u64),
     /// The list that it takes the place of.
     pub follows: Option<ChangeHash>,
+    /// Where it stands in its author's feed: segment and number of the change.
+    place: (u32, u64),
+    listers: Vec<ListedPerson>,
+    entries: Vec<Arc<Listed>>,
+}
+
+impl List {
     /// What it says.
-    pub listing: Listing,
+    pub fn listing(&self) -> Listing {
+        // Read once already, before it was taken for a list.
+        Listing::read(&self.entries).unwrap_or_default()
+    }
+
+    fn says(&self, entries: &[Listed]) -> bool {
+        self.entries.len() == entries.len()
+            && self.entries.iter().zip(entries).all(|(one, other)| **one == *other)
+    }
+
+    fn is_lister(&self, device: &DeviceId) -> bool {
+        self.listers.iter().any(|person| person.devices.contains(device))
+    }
+
+    fn lister_devices(&self) -> impl Iterator<Item = &DeviceId> {
+        self.listers.iter().flat_map(|person| &person.devices)
+    }
 }
 
 /// All lists that were posted.
@@ -67,6 +91,8 @@ pub struct Roll {
     parts: BTreeMap<ChangeHash, Part>,
     /// Devices whose `keys` feed parts: they have said two things.
     parted: BTreeSet<DeviceId>,
+    /// Every entry of any list, once.
+    entries: BTreeSet<Arc<Listed>>,
 }
 
 impl Roll {
@@ -84,6 +110,7 @@ impl Roll {
         if *part >= LIST_PARTS_MAX || self.parts.contains_key(&event.hash) {
             return parts;
         }
+        let entries = entries.iter().map(|entry| self.share(entry)).collect();
         let part = Part {
             feed: event.feed,
             seq: event.seq,
@@ -91,7 +118,7 @@ impl Roll {
             follows: *follows,
             number: *part,
             is_last: *is_last,
-            entries: entries.clone(),
+            entries,
         };
         self.parts.insert(event.hash, part);
         true
@@ -108,20 +135,38 @@ impl Roll {
         changed
     }
 
-    /// Every list of which all parts are here and that is well-formed.
-    fn lists(&self) -> BTreeMap<ChangeHash, List> {
-        let mut last: Vec<_> = self.parts.iter().filter(|(_, part)| part.is_last).collect();
-        last.sort_by_key(|(id, part)| (part.feed, part.seq, **id));
-        let mut lists = BTreeMap::new();
-        for of_device in last.chunk_by(|one, other| one.1.feed.device == other.1.feed.device) {
-            for (id, part) in of_device.iter().take(LISTS_PER_DEVICE_MAX) {
-                lists.extend(self.list(**id, part).map(|list| (**id, list)));
-            }
+    fn share(&mut self, entry: &Listed) -> Arc<Listed> {
+        if let Some(shared) = self.entries.get(entry) {
+            return shared.clone();
         }
-        lists
+        let shared = Arc::new(entry.clone());
+        self.entries.insert(shared.clone());
+        shared
     }
 
-    fn list(&self, id: ChangeHash, last: &Part) -> Option<List> {
+    /// Every list of which all parts are here, by name, with whom it is by and
+    /// what it follows.
+    fn names(&self) -> BTreeMap<ChangeHash, (DeviceId, Option<ChangeHash>)> {
+        let mut last: Vec<_> = self.parts.iter().filter(|(_, part)| part.is_last).collect();
+        last.sort_by_key(|(id, part)| (part.feed, part.seq, **id));
+        let mut names = BTreeMap::new();
+        for of_device in last.chunk_by(|one, other| one.1.feed.device == other.1.feed.device) {
+            let mut room = ENTRIES_PER_DEVICE_MAX;
+            for (id, part) in of_device {
+                let Some(parts) = self.parts_of(part) else { continue };
+                let count: usize = parts.iter().map(|part| part.entries.len()).sum();
+                if count > room {
+                    break;
+                }
+                room = room.saturating_sub(count.max(1));
+                names.insert(**id, (part.feed.device, part.follows));
+            }
+        }
+        names
+    }
+
+    /// The parts of the list that ends with one, the last at the front.
+    fn parts_of<'a>(&'a self, last: &'a Part) -> Option<Vec<&'a Part>> {
         let mut parts = vec![last];
         let mut next = last;
         while next.number > 0 {
@@ -136,19 +181,22 @@ impl Roll {
             parts.push(before);
             next = before;
         }
-        let entries = parts.iter().rev().flat_map(|part| part.entries.iter().cloned());
-        Some(List {
-            id,
-            device: last.feed.device,
-            place: (last.feed.segment, last.seq),
-            follows: last.follows,
-            listing: Listing::read(entries.collect())?,
-        })
+        Some(parts)
+    }
+
+    /// A list; `None` where it is not whole and well-formed.
+    fn list(&self, id: ChangeHash) -> Option<List> {
+        let last = self.parts.get(&id)?;
+        let parts = self.parts_of(last)?;
+        let entries: Vec<_> = parts.iter().rev().flat_map(|part| part.entries.iter().cloned()).collect();
+        let listers = Listing::read(&entries)?.listers;
+        let place = (last.feed.segment, last.seq);
+        Some(List { id, device: last.feed.device, follows: last.follows, place, listers, entries })
     }
 
     /// The tree of lists that are valid for someone who starts with `base`: of
     /// those that follow none, the ones that `is_first` lets begin.
-    pub fn tree(&self, base: Listing, is_first: impl Fn(&List) -> bool) -> Tree {
-        Tree::grow(base, self.lists(), &self.parted, is_first)
+    pub fn tree(&self, base: Listing, is_first: impl Fn(&ChangeHash, &DeviceId) -> bool) -> Tree {
+        Tree::grow(base, self, is_first)
     }
 }

@@ -85,7 +85,7 @@ fn roll(events: &[VerifiedEvent]) -> Roll {
 fn believed(events: &[VerifiedEvent], base: &Listing) -> Listing {
     let base = base.clone();
     let first = base.clone();
-    roll(events).tree(base, |list| first.is_lister(&list.device)).listing().clone()
+    roll(events).tree(base, |_, by| first.is_lister(by)).listing()
 }
 
 /// A listing of some of a few devices, by chance.
@@ -257,9 +257,9 @@ fn lists_that_are_not_well_formed_say_nothing() {
         let event = KeyEvent::ListedForKeepers { follows: None, part: 0, is_last: true, entries };
         let shown = format!("{event:?}");
         let events = [Pen::of(1).event(&mut rng, event)];
-        assert_eq!(roll(&events).tree(base.clone(), |_| true).believed().len(), 0, "{shown}");
+        assert_eq!(roll(&events).tree(base.clone(), |_, _| true).believed().len(), 0, "{shown}");
     }
     let event = KeyEvent::ListedForKeepers { follows: None, part: 0, is_last: true, entries: vec![owner] };
     let events = [Pen::of(1).event(&mut rng, event)];
-    assert_eq!(roll(&events).tree(base, |_| true).believed().len(), 1);
+    assert_eq!(roll(&events).tree(base, |_, _| true).believed().len(), 1);
 }

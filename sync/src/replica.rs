@@ -86,7 +86,7 @@ impl Snapshot {
     /// Devices that are worth dialling, this one among them.
     pub fn devices(&self) -> BTreeSet<DeviceId> {
         match &self.kept {
-            Some(kept) => kept.listing.devices().chain(&kept.told_of).copied().collect(),
+            Some(kept) => kept.listing.devices().chain(&*kept.told_of).copied().collect(),
             None => self.state.charter.devices.keys().copied().collect(),
         }
     }

@@ -1,13 +1,10 @@
 //! Lists for keepers as a member sees them: what they should say, and whether
 //! keepers believe it.
 
-use std::collections::BTreeMap;
-
 use super::Community;
-use crate::charter::{Permission, Role};
+use crate::charter::{Member, Permission, Role};
 use crate::event::keys::KeyEvent;
-use crate::id::DeviceId;
-use crate::roll::{KeeperAnchor, List, ListedPerson, Listing, Tree};
+use crate::roll::{KeeperAnchor, ListedPerson, Listing, Tree};
 
 impl Community {
     /// Who takes part, as the charter says it. Who may remove lower ranks may
@@ -36,8 +33,7 @@ impl Community {
         }
         listers.sort_by_key(|(place, _)| *place);
         listing.listers = listers.into_iter().map(|(_, person)| person).collect();
-        let is_void = |device: &DeviceId| charter.fences.get(device).is_some_and(BTreeMap::is_empty);
-        let former = charter.former_devices.keys().filter(|device| !is_void(device));
+        let former = charter.former_devices.keys();
         listing.former = former.map(|device| (*device, charter.fences.get(device).cloned())).collect();
         listing.bound();
         listing
@@ -46,9 +42,7 @@ impl Community {
     /// Lists as a keeper sees them that started when the first one was posted.
     fn lists(&self, truth: Listing) -> Tree {
         let charter = &self.state.charter;
-        let is_first = |list: &List| {
-            charter.is_member(&list.device) || charter.former_devices.contains_key(&list.device)
-        };
+        let is_first = |_: &_, by: &_| charter.is_member(by) || charter.former_devices.contains_key(by);
         self.roll.tree(truth, is_first)
     }
 
@@ -64,18 +58,14 @@ impl Community {
     /// there are no keepers, where what they believe is right, or where it is
     /// not for this device to say.
     pub fn list_due(&self) -> Vec<KeyEvent> {
-        let me = &self.local.device;
         let charter = &self.state.charter;
-        let has_keepers =
-            charter.members.values().any(|member| member.role == Role::Keeper && !member.devices.is_empty());
-        if !has_keepers {
+        let is_keeper = |member: &Member| member.role == Role::Keeper && !member.devices.is_empty();
+        if self.lists_are_right.get() || !charter.members.values().any(is_keeper) {
             return Vec::new();
         }
         let truth = self.listing();
-        if !truth.is_lister(me) {
-            return Vec::new();
-        }
-        let follows = self.lists(truth.clone()).to_follow(me, &truth);
+        let follows = self.lists(truth.clone()).to_follow(&self.local.device, &truth);
+        self.lists_are_right.set(follows.is_none());
         follows.map_or_else(Vec::new, |follows| truth.post(follows))
     }
 }

@@ -129,7 +129,7 @@ pub enum KeyEvent {
 }
 
 /// An entry of a list for keepers.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum Listed {
     /// A person whose devices may post lists.
     #[n(0)]

@@ -2,10 +2,10 @@
 
 use minicbor::{Decode, Encode};
 
-use super::{List, Listing, Roll, Tree};
+use super::{Listing, Roll, Tree};
 use crate::codec::{self, DecodeError};
 use crate::event::keys::Listed;
-use crate::id::{ChangeHash, CommunityId};
+use crate::id::{ChangeHash, CommunityId, DeviceId};
 
 /// Longest anchor, in bytes: it travels in the answer to a request to join.
 pub const ANCHOR_BYTES_MAX: usize = 384 * 1024;
@@ -76,7 +76,7 @@ impl KeeperAnchor {
     /// # Errors
     /// Where it is not well-formed: [`AnchorError::Listing`].
     pub fn listing(&self) -> Result<Listing, AnchorError> {
-        Listing::read(self.entries.clone()).ok_or(AnchorError::Listing)
+        Listing::read(&self.entries).ok_or(AnchorError::Listing)
     }
 
     /// The lists that are valid for a keeper that starts here.
@@ -86,7 +86,8 @@ impl KeeperAnchor {
     pub fn tree(&self, roll: &Roll) -> Result<Tree, AnchorError> {
         let listing = self.listing()?;
         let base = listing.clone();
-        let is_first = |list: &List| listing.is_lister(&list.device) || self.first == Some(list.id);
+        let is_first =
+            |list: &ChangeHash, by: &DeviceId| listing.is_lister(by) || self.first.as_ref() == Some(list);
         Ok(roll.tree(base, is_first))
     }
 }

@@ -1,5 +1,6 @@
 //! What a list for keepers says.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::charter::Role;
@@ -85,9 +86,20 @@ impl Listing {
 
     /// Leaves former devices away that fit no list, the last ones in order.
     pub fn bound(&mut self) {
-        let bytes =
-            |listing: &Self| -> usize { listing.entries().map(|entry| codec::encode(&entry).len()).sum() };
-        while bytes(self) > LIST_BYTES_MAX && self.former.pop_last().is_some() {}
+        let mut room = LIST_BYTES_MAX;
+        let is_former = |entry: &Listed| matches!(entry, Listed::Former { .. });
+        let mut keep = 0;
+        for entry in self.entries() {
+            let bytes = codec::encode(&entry).len();
+            if is_former(&entry) && bytes > room {
+                break;
+            }
+            keep += usize::from(is_former(&entry));
+            room = room.saturating_sub(bytes);
+        }
+        if let Some(beyond) = self.former.keys().nth(keep).copied() {
+            self.former.split_off(&beyond);
+        }
     }
 
     /// The entries of a list, in their one order.
@@ -113,10 +125,10 @@ impl Listing {
 
     /// What a list of these entries says; `None` where it is not well-formed:
     /// out of order, a device named twice, nobody who may list.
-    pub fn read(entries: Vec<Listed>) -> Option<Self> {
+    pub fn read<E: Borrow<Listed>>(entries: &[E]) -> Option<Self> {
         let mut listing = Self::default();
         let mut named = BTreeSet::new();
-        for entry in entries.iter().cloned() {
+        for entry in entries.iter().map(|entry| entry.borrow().clone()) {
             let is_new = match entry {
                 Listed::Lister { role, devices } => {
                     let all = !devices.is_empty() && devices.iter().all(|device| named.insert(*device));
@@ -139,8 +151,8 @@ impl Listing {
             }
         }
         let ranked = listing.listers.windows(2).all(|two| two[0].role >= two[1].role);
-        let is_canonical = !listing.listers.is_empty() && ranked && listing.entries().eq(entries);
-        is_canonical.then_some(listing)
+        let in_order = listing.entries().zip(entries).all(|(one, other)| one == *other.borrow());
+        (!listing.listers.is_empty() && ranked && in_order).then_some(listing)
     }
 
     /// The events that post it in place of another.

@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{List, Listing};
+use super::{List, Listing, Roll};
 use crate::charter::Role;
+use crate::event::keys::Listed;
 use crate::id::{ChangeHash, DeviceId};
 
 /// How much a list is supported: people of each rank, the highest first; the
@@ -28,30 +29,32 @@ pub struct Tree {
 impl Tree {
     pub(super) fn grow(
         base: Listing,
-        mut all: BTreeMap<ChangeHash, List>,
-        parted: &BTreeSet<DeviceId>,
-        is_first: impl Fn(&List) -> bool,
+        roll: &Roll,
+        is_first: impl Fn(&ChangeHash, &DeviceId) -> bool,
     ) -> Self {
-        let mut following: BTreeMap<Option<ChangeHash>, Vec<ChangeHash>> = BTreeMap::new();
-        for list in all.values() {
-            following.entry(list.follows).or_default().push(list.id);
+        let mut following: BTreeMap<Option<ChangeHash>, Vec<(ChangeHash, DeviceId)>> = BTreeMap::new();
+        for (id, (device, follows)) in roll.names() {
+            following.entry(follows).or_default().push((id, device));
         }
         let (mut lists, mut children) = (BTreeMap::<ChangeHash, List>::new(), BTreeMap::new());
         let mut open = vec![None];
         while let Some(parent) = open.pop() {
             let before: Option<&List> = parent.as_ref().and_then(|parent| lists.get(parent));
-            let may = |list: &List| match before {
-                Some(before) => before.listing.is_lister(&list.device),
-                None => is_first(list),
+            let may = |(id, by): &(ChangeHash, DeviceId)| match before {
+                Some(before) => before.is_lister(by),
+                None => is_first(id, by),
             };
-            let ids = following.remove(&parent).unwrap_or_default();
-            let valid: Vec<_> = ids.into_iter().filter(|id| all.get(id).is_some_and(&may)).collect();
-            open.extend(valid.iter().copied().map(Some));
-            lists.extend(valid.iter().filter_map(|id| all.remove_entry(id)));
-            children.insert(parent, valid);
+            let named = following.remove(&parent).unwrap_or_default();
+            // What a list says is looked at only once its author may say it.
+            let valid: Vec<_> =
+                named.iter().filter(|name| may(name)).filter_map(|(id, _)| roll.list(*id)).collect();
+            let ids: Vec<_> = valid.iter().map(|list| list.id).collect();
+            open.extend(ids.iter().copied().map(Some));
+            lists.extend(valid.into_iter().map(|list| (list.id, list)));
+            children.insert(parent, ids);
         }
         let mut tree = Self { base, lists, children, spans: BTreeMap::new(), said: BTreeMap::new() };
-        tree.number(parted);
+        tree.number(&roll.parted);
         tree
     }
 
@@ -86,15 +89,15 @@ impl Tree {
     }
 
     /// What is believed: the last list, or what one started with.
-    pub fn listing(&self) -> &Listing {
-        self.believed().last().map_or(&self.base, |list| &list.listing)
+    pub fn listing(&self) -> Listing {
+        self.believed().last().map_or_else(|| self.base.clone(), |list| list.listing())
     }
 
     /// Devices that may list according to any valid list: what they say is
     /// listened to even where it is not believed.
     pub fn heard(&self) -> BTreeSet<DeviceId> {
-        let lists = self.lists.values().map(|list| &list.listing);
-        lists.chain([&self.base]).flat_map(Listing::lister_devices).copied().collect()
+        let listed = self.lists.values().flat_map(List::lister_devices);
+        listed.chain(self.base.lister_devices()).copied().collect()
     }
 
     /// The line that is believed beyond a list.
@@ -131,8 +134,9 @@ impl Tree {
         let nobody = |rival: &ChangeHash| ([0; Role::ALL.len()], Reverse(usize::MAX), Reverse(*rival));
         let mut support: BTreeMap<ChangeHash, Support> =
             rivals.into_iter().map(|rival| (*rival, nobody(rival))).collect();
-        let base = parent.and_then(|parent| self.lists.get(&parent)).map_or(&self.base, |list| &list.listing);
-        for (index, person) in base.listers.iter().enumerate() {
+        let before = parent.and_then(|parent| self.lists.get(&parent));
+        let listers = before.map_or(&self.base.listers, |list| &list.listers);
+        for (index, person) in listers.iter().enumerate() {
             // Of a person's devices, the first enrolled that spoke.
             let voted = person.devices.iter().find_map(|device| self.vote(parent, device));
             let Some((ranks, senior, _)) = voted.and_then(|voted| support.get_mut(&voted)) else { continue };
@@ -167,35 +171,36 @@ impl Tree {
     /// list to follow.
     pub fn to_follow(&self, me: &DeviceId, truth: &Listing) -> Option<Option<ChangeHash>> {
         let believed = self.believed();
-        let Some(last) = believed.last() else { return Some(None) };
-        if last.listing == *truth {
+        let Some(last) = believed.last() else { return truth.is_lister(me).then_some(None) };
+        let entries: Vec<_> = truth.entries().collect();
+        // Whoever goes as the last one who may list says so themselves: of those
+        // who stay nobody could.
+        let others_may = last.lister_devices().any(|device| truth.is_lister(device));
+        if last.says(&entries) || (others_may && !truth.is_lister(me)) {
             return None;
         }
-        if last.listing.is_lister(me) {
+        if last.is_lister(me) {
             return Some(Some(last.id));
         }
-        let Some(from) = believed.iter().rfind(|list| list.listing.is_lister(me)) else {
+        let Some(from) = believed.iter().rfind(|list| list.is_lister(me)) else {
             // Others have to say it, as long as there are any.
-            return last.listing.lister_devices().all(|device| !truth.knows(device)).then_some(None);
+            return (truth.is_lister(me) && !others_may).then_some(None);
         };
-        self.to_support(from, me, truth)
+        self.to_support(from, me, &entries)
     }
 
     /// The same where what is believed leaves this device out: it goes on from
     /// the last list that did not, or joins those who do.
-    fn to_support(&self, from: &List, me: &DeviceId, truth: &Listing) -> Option<Option<ChangeHash>> {
+    fn to_support(&self, from: &List, me: &DeviceId, truth: &[Listed]) -> Option<Option<ChangeHash>> {
         let parent = Some(from.id);
         let end_of = |rival: &ChangeHash| self.line_from(Some(*rival)).last().map_or(*rival, |list| list.id);
         let says_truth =
-            |rival: &&ChangeHash| self.lists.get(&end_of(rival)).is_some_and(|list| list.listing == *truth);
+            |rival: &&ChangeHash| self.lists.get(&end_of(rival)).is_some_and(|list| list.says(truth));
         let mine = self.vote(&parent, me);
-        let rival = mine.or_else(|| {
-            let true_ones = self.rivals(&parent).iter().filter(says_truth);
-            self.best_of(&parent, true_ones)
-        });
+        let rival = mine.or_else(|| self.best_of(&parent, self.rivals(&parent).iter().filter(says_truth)));
         let Some(rival) = rival else { return Some(parent) };
         let end = self.lists.get(&end_of(&rival))?;
-        let is_said = mine.is_some() && end.listing == *truth;
-        (!is_said && end.listing.is_lister(me)).then_some(Some(end.id))
+        let is_said = mine.is_some() && end.says(truth);
+        (!is_said && end.is_lister(me)).then_some(Some(end.id))
     }
 }

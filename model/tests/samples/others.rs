@@ -177,7 +177,7 @@ fn keys() -> Vec<KeyEvent> {
 }
 
 /// Every kind of entry of a list for keepers.
-pub(super) fn listed() -> Vec<Listed> {
+pub(crate) fn listed() -> Vec<Listed> {
     let end = StreamEnd { stream: Stream::Charter, segment: 1, seq: 70 };
     vec![
         Listed::Lister { role: Role::Owner, devices: vec![DEVICE] },

@@ -77,10 +77,10 @@ pub enum KeepingError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     /// What it believes.
-    pub listing: Listing,
+    pub listing: Arc<Listing>,
     /// Devices that it was told of when it was admitted, and that could tell
     /// it more: worth dialling even where what it believes leaves them out.
-    pub told_of: BTreeSet<DeviceId>,
+    pub told_of: Arc<BTreeSet<DeviceId>>,
     /// Payload that it carries, bytes.
     pub carried_bytes: u64,
     /// Payload that it carries at most, bytes.
@@ -113,8 +113,8 @@ impl Keeping {
     /// A keeper that carries nothing yet.
     pub(super) fn new(anchor: KeeperAnchor, room_bytes: u64) -> Result<Self, KeepingError> {
         let listing = anchor.listing()?;
-        let told_of = listing.lister_devices().copied().collect();
-        let kept = Kept { listing, told_of, carried_bytes: 0, room_bytes };
+        let told_of = Arc::new(listing.lister_devices().copied().collect());
+        let kept = Kept { listing: Arc::new(listing), told_of, carried_bytes: 0, room_bytes };
         let mut keeping = Self {
             anchor,
             roll: Roll::default(),
@@ -171,7 +171,7 @@ impl Keeping {
         // The anchor was read before it got here.
         let Ok(tree) = self.anchor.tree(&self.roll) else { return };
         self.heard = tree.heard();
-        Arc::make_mut(&mut self.kept).listing = tree.listing().clone();
+        Arc::make_mut(&mut self.kept).listing = Arc::new(tree.listing());
     }
 
     /// Takes lists from a run that is stored.
