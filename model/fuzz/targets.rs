@@ -20,6 +20,7 @@ use exo_model::invite::{JoinRequest, TICKET_PREFIX, Ticket, verify_proof};
 use exo_model::phrase::RecoveryPhrase;
 use exo_model::private::PrivateState;
 use exo_model::profile::{PROFILE_PREFIX, PublicProfile};
+use exo_model::roll::{KeeperAnchor, Listing, Roll};
 use exo_model::sealing::{SealContext, SealedFor, SealedKey, SealingKey, open_key};
 use exo_model::{ChangeHash, Community, Event};
 
@@ -27,7 +28,7 @@ use exo_model::{ChangeHash, Community, Event};
 pub(crate) type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their fuzz target.
-pub(crate) const TARGETS: [(&str, Target); 19] = [
+pub(crate) const TARGETS: [(&str, Target); 20] = [
     ("run", run),
     ("envelope", envelope),
     ("event", event),
@@ -47,6 +48,7 @@ pub(crate) const TARGETS: [(&str, Target); 19] = [
     ("community_snapshot", community_snapshot),
     ("phrase", phrase),
     ("equivocation_proof", equivocation_proof),
+    ("keeper_anchor", keeper_anchor),
 ];
 
 /// Most bytes a frame of the wire has.
@@ -91,6 +93,7 @@ pub(crate) fn event(bytes: &[u8]) -> bool {
         Event::Board(BoardEvent::Started { contents }) => judged(contents.check()),
         Event::Board(BoardEvent::Edited { edit }) => judged(edit.check()),
         Event::Keys(KeyEvent::EpochStarted { fence, .. }) => judged(fence.is_well_formed()),
+        Event::Keys(KeyEvent::ListedForKeepers { entries, .. }) => judged(Listing::read(entries)),
         Event::Moderation(ModerationEvent::ReportFiled { account, .. }) => open(account),
         Event::Ledger(_) | Event::Cluster(_) | Event::Keys(_) | Event::Private(_) => {}
     }
@@ -281,5 +284,15 @@ pub(crate) fn equivocation_proof(bytes: &[u8]) -> bool {
         }
     }
     let _ = chunk::key(proof.overrun_end().unwrap_or(0));
+    true
+}
+
+/// What a keeper is told of who takes part.
+pub(crate) fn keeper_anchor(bytes: &[u8]) -> bool {
+    let Ok(anchor) = KeeperAnchor::decode(bytes) else { return false };
+    assert!(anchor.encode() == bytes);
+    let listing = anchor.listing().expect("read before");
+    assert!(Listing::read(&listing.entries().collect::<Vec<_>>()) == Some(listing.clone()));
+    assert!(anchor.tree(&Roll::default()).expect("read before").listing() == listing);
     true
 }

@@ -384,6 +384,18 @@ impl View<'_> {
         self.charter.pass.records.devices.get(device).map(|device| device.person)
     }
 
+    /// The place of a person's first coming in the order: whose is lower is
+    /// the more senior.
+    pub fn seniority(&self, person: &PersonId) -> Option<(u32, ChangeHash)> {
+        let person = self.charter.pass.records.people.get(person)?;
+        person.admissions.0.first().map(|entry| self.charter.dag.place_of(entry.by))
+    }
+
+    /// The place of a device's enrolment in the order.
+    pub fn enrolment(&self, device: &DeviceId) -> Option<(u32, ChangeHash)> {
+        self.at().enrolment(device)
+    }
+
     /// A member's role.
     pub fn role(&self, person: &PersonId) -> Option<Role> {
         self.at().role(person)

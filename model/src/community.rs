@@ -13,11 +13,12 @@ mod compose;
 mod insight;
 mod keys;
 mod places;
+mod roll;
 pub mod snapshot;
 mod state;
 mod words;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ use crate::feed::{AcceptedRun, FeedId, LineId, Meaningless, Stream, VerifiedEven
 use crate::id::{CommunityId, DeviceId, KeyId};
 use crate::ledger::{Ledger, Posted};
 use crate::moderation::ReportQueue;
+use crate::roll::Roll;
 use crate::sealing::SealingKey;
 
 pub use compose::{ComposeError, Composed, FeedEnd, found};
@@ -72,6 +74,11 @@ pub struct Community {
     local: Local,
     charter: Charter,
     epochs: Epochs,
+    /// Lists for keepers.
+    roll: Roll,
+    /// Whether there was nothing to list when that was looked at last, and
+    /// nothing changed since.
+    lists_are_right: Cell<bool>,
     ledger: Arc<Ledger>,
     machines: Machines,
     models: Models,
@@ -104,6 +111,8 @@ impl Community {
             ledger: Arc::new(Ledger::new(id)),
             charter,
             epochs: Epochs::default(),
+            roll: Roll::default(),
+            lists_are_right: Cell::default(),
             machines: Machines::default(),
             models: Models::default(),
             keyring: Keyring::default(),
@@ -198,7 +207,9 @@ impl Community {
         let mut postings = Vec::new();
         let mut things = false;
         let mut keys = false;
+        let mut listed = false;
         for event in &inserted.events {
+            listed |= self.roll.take(event);
             match &event.event {
                 Err(Meaningless::NoKey(key)) => {
                     self.sealed.entry(*key).or_default().insert(event.feed);
@@ -220,6 +231,9 @@ impl Community {
         }
         let judged = self.charter.generation();
         let charter_changed = self.charter.insert(charter);
+        if listed || charter_changed {
+            self.lists_are_right.set(false);
+        }
         if keys || charter_changed {
             self.forget_answers();
         }

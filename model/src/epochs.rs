@@ -108,7 +108,8 @@ impl Epochs {
                     epoch.wanted.entry(*recipient).or_default().insert(event.hash);
                 }
             }
-            KeyEvent::MembershipListed { .. } => {}
+            // Lists for keepers are the roll's.
+            KeyEvent::MembershipListed { .. } | KeyEvent::ListedForKeepers { .. } => {}
         }
     }
 

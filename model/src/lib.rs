@@ -37,6 +37,7 @@ pub mod private;
 pub mod profile;
 pub mod quota;
 pub mod register;
+pub mod roll;
 pub mod safety_words;
 pub mod sealing;
 pub mod signature;

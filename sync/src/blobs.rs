@@ -230,7 +230,7 @@ fn byte_ranges(chunks: &ChunkRanges, size_bytes: u64) -> Vec<ByteRange> {
         .collect()
 }
 
-/// Members may get; nobody may push, observe or bundle.
+/// Members may get, but not keepers; nobody may push, observe or bundle.
 fn members_only(communities: Communities) -> EventSender {
     let mask = EventMask {
         connected: ConnectMode::Intercept,
@@ -243,10 +243,10 @@ fn members_only(communities: Communities) -> EventSender {
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
             if let ProviderMessage::ClientConnected(connected) = event {
-                let member = connected.inner.endpoint_id.is_some_and(|id| {
-                    communities.knows(&exo_model::id::DeviceId::from_bytes(*id.as_bytes()))
+                let may_fetch = connected.inner.endpoint_id.is_some_and(|id| {
+                    communities.may_fetch(&exo_model::id::DeviceId::from_bytes(*id.as_bytes()))
                 });
-                let answer = if member { Ok(()) } else { Err(AbortReason::Permission) };
+                let answer = if may_fetch { Ok(()) } else { Err(AbortReason::Permission) };
                 // The connection may be gone; nobody waits for the answer then.
                 let _ = connected.tx.send(answer).await;
             }

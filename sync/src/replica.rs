@@ -4,16 +4,19 @@
 //! [`Intent`] and a peer's from the network, and passes the same gate; then it
 //! is stored durably; then the state is reduced and everyone who watches is
 //! told. Keys are tended here too: started, sealed to who may have them, asked
-//! for. Callers are async tasks; SQLite never runs on their runtime.
+//! for. A keeper's replica carries and does nothing else. Callers are async
+//! tasks; SQLite never runs on their runtime.
 
 mod founding;
 mod intake;
+mod keeping;
 mod keys;
 mod proofs;
 mod reading;
 mod remembering;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -21,12 +24,14 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
 
+use exo_model::charter::Role;
 use exo_model::community::{CommunityState, ComposeError};
 use exo_model::decide::{Intent, Refusal};
 use exo_model::feed::document::DocumentError;
 use exo_model::feed::{FeedId, FeedPosition, LineId, Rejection, Run, VerifiedEvent};
-use exo_model::id::{ChangeHash, CommunityId, KeyId, SealingPublicKey};
+use exo_model::id::{ChangeHash, CommunityId, DeviceId, KeyId, SealingPublicKey};
 use exo_model::port::{Clock, Entropy, Signer};
+use exo_model::roll::KeeperAnchor;
 use exo_model::sealing::{SealedKey, SealingKey};
 use exo_model::text::TextError;
 
@@ -35,6 +40,7 @@ use crate::store::StoreError;
 use worker::Worker;
 
 pub use founding::{Founding, found};
+pub use keeping::{KeepingError, Kept, ROOM_BYTES};
 
 /// Commands that may wait; senders wait beyond it.
 const INBOX: usize = 64;
@@ -58,6 +64,8 @@ pub struct Snapshot {
     pub ends: Arc<Ends>,
     /// Where the community gossips.
     pub topics: Arc<Topics>,
+    /// On a keeper, what it goes by instead of the charter.
+    pub kept: Option<Arc<Kept>>,
 }
 
 /// Gossip topics of a community, derived from keys of its charter: whoever was
@@ -82,6 +90,28 @@ impl Snapshot {
     /// Changes stored, over all feeds.
     pub fn change_count(&self) -> u64 {
         self.ends.changes()
+    }
+
+    /// Whether a device takes part in the community, and so may connect.
+    pub fn knows_device(&self, device: &DeviceId) -> bool {
+        match &self.kept {
+            Some(kept) => kept.listing.knows(device),
+            None => self.state.charter.is_member(device),
+        }
+    }
+
+    /// Whether a device may fetch models from here. Keepers may not: models are
+    /// not sealed.
+    pub fn may_fetch(&self, device: &DeviceId) -> bool {
+        self.state.charter.role_of(device).is_some_and(|role| role > Role::Keeper)
+    }
+
+    /// Devices that are worth dialling, this one among them.
+    pub fn devices(&self) -> BTreeSet<DeviceId> {
+        match &self.kept {
+            Some(kept) => kept.listing.devices().chain(&*kept.told_of).copied().collect(),
+            None => self.state.charter.devices.keys().copied().collect(),
+        }
     }
 }
 
@@ -112,6 +142,9 @@ pub enum ReplicaError {
     /// The run is another community's.
     #[error("changes of another community")]
     OtherCommunity,
+    /// This device cannot be a keeper.
+    #[error(transparent)]
+    Keeping(#[from] KeepingError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -147,6 +180,8 @@ enum Command {
     ReadLine(FeedId, FeedPosition, u64, Reply<Option<LineRun>>),
     SealGovernance(SealingPublicKey, Reply<SealedGovernance>),
     LearnGovernance(SealedGovernance, Reply<()>),
+    KeeperAnchor(Reply<KeeperAnchor>),
+    Keep(Box<KeeperAnchor>, u64, Reply<()>),
     Tend(Reply<()>),
     Audit(Reply<usize>),
     Close(oneshot::Sender<()>),
@@ -274,6 +309,30 @@ impl Replica {
     /// When the store fails.
     pub async fn learn_governance(&self, keys: SealedGovernance) -> Result<(), ReplicaError> {
         self.call(|reply| Command::LearnGovernance(keys, reply)).await
+    }
+
+    /// What to tell a keeper that was just admitted: who takes part.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub async fn keeper_anchor(&self) -> Result<KeeperAnchor, ReplicaError> {
+        self.call(Command::KeeperAnchor).await
+    }
+
+    /// Makes this a keeper's replica, from here on and after every opening: it
+    /// carries up to `room_bytes` of payload (see [`ROOM_BYTES`]) for the
+    /// devices that the lists name which follow from `anchor`. On a keeper's
+    /// replica, starts over from another anchor; what is carried stays.
+    ///
+    /// # Errors
+    /// Where this device reads the community already, or a file fails.
+    pub async fn become_keeper(&self, anchor: KeeperAnchor, room_bytes: u64) -> Result<(), ReplicaError> {
+        self.call(|reply| Command::Keep(Box::new(anchor), room_bytes, reply)).await
+    }
+
+    /// Whether a device takes part in the community, and so may connect.
+    pub fn knows_device(&self, device: &DeviceId) -> bool {
+        self.snapshot.borrow().knows_device(device)
     }
 
     /// Does what holders of keys owe others: seals, rotates, asks for what is

@@ -10,14 +10,15 @@ use exo_model::envelope::{ENVELOPE_VERSION, Envelope, SegmentEnd};
 use exo_model::event::{BoardEvent, Event, TalkEvent};
 use exo_model::export::Exporter;
 use exo_model::feed::{Change, FeedId, FeedPosition, Run, Stream, chunk};
-use exo_model::id::{ChannelId, KeyId};
+use exo_model::id::{ChangeHash, ChannelId, KeyId};
 use exo_model::phrase::RecoveryPhrase;
 use exo_model::port::Signer as _;
 use exo_model::private::{PrivateState, Written};
+use exo_model::roll::{KeeperAnchor, Listing};
 
 use crate::samples::{
-    COMMUNITY, NOW, author, certificate, change, every_event, feed, hash, home, person, proofs, sealed_for,
-    sealed_key, second_certificate, signature, ticket,
+    COMMUNITY, NOW, author, certificate, change, every_event, feed, hash, home, listed, person, proofs,
+    sealed_for, sealed_key, second_certificate, signature, ticket,
 };
 
 /// The seeds of a target.
@@ -43,8 +44,13 @@ pub(crate) fn of(target: &str) -> Vec<Vec<u8>> {
         "community_snapshot" => vec![community_snapshot()],
         "phrase" => vec![RecoveryPhrase::from_entropy(&[4; 32]).words().join(" ").into_bytes()],
         "equivocation_proof" => proofs().iter().map(encode).collect(),
+        "keeper_anchor" => [None, Some(hash(1))].map(|first| anchor(first).encode()).into(),
         other => panic!("{other} has no seeds"),
     }
+}
+
+fn anchor(first: Option<ChangeHash>) -> KeeperAnchor {
+    KeeperAnchor::new(COMMUNITY, Listing::read(&listed()).expect("in order"), first)
 }
 
 fn signed(feed: FeedId, changes: Vec<Change>) -> Run {

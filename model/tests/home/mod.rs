@@ -23,6 +23,7 @@ use exo_model::feed::gate::{self, AcceptedRun};
 use exo_model::feed::{self, Change, FeedId, Meaningless, Stream, VerifiedEvent};
 use exo_model::id::{ChannelId, KeyId};
 use exo_model::port::Signer as _;
+use exo_model::roll::KeeperAnchor;
 use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
 use exo_model::weights::{ByteRange, ModelManifest};
@@ -144,6 +145,14 @@ impl Home {
             self.write(Stream::Keys, &KeyEvent::KeyWanted { audience, key, recipient }.into());
             self.community.complained(audience, key);
         }
+        for event in self.community.list_due() {
+            self.write(Stream::Keys, &event.into());
+        }
+    }
+
+    /// What a keeper is told that this member lets in.
+    pub(crate) fn keeper_anchor(&self) -> KeeperAnchor {
+        self.community.keeper_anchor()
     }
 
     pub(crate) fn channel(&self) -> ChannelId {

@@ -23,6 +23,7 @@ use exo_model::{ChangeHash, CommunityId, PersonId};
 
 pub(crate) use charter::{fence, proofs};
 pub(crate) use names::{FAMILIES, PARTS, name_of};
+pub(crate) use others::listed;
 pub(crate) use parts::every_part;
 
 /// Wall time of every sample, ms since the Unix epoch.

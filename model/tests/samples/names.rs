@@ -5,7 +5,7 @@ use exo_model::certificate::Enroller;
 use exo_model::charter::{CommunityKind, Role, Setting};
 use exo_model::event::charter::{ReportOutcome, VouchGround};
 use exo_model::event::dispute::Finding;
-use exo_model::event::keys::Audience;
+use exo_model::event::keys::{Audience, Listed};
 use exo_model::event::ledger::{Account, GrantReason, OfferKind, Purpose};
 use exo_model::event::private::{Notify, Speaker, Subject};
 use exo_model::event::{
@@ -56,7 +56,8 @@ named! {
     LibraryEvent { ModelAdded }
     TalkEvent { Posted Edited Deleted Reacted Pinned DirectOpened }
     BoardEvent { Started Edited }
-    KeyEvent { EpochStarted KeySealed KeyWanted MembershipListed }
+    KeyEvent { EpochStarted KeySealed KeyWanted MembershipListed ListedForKeepers }
+    Listed { Lister Writer Keeper Former }
     ModerationEvent { ReportFiled }
     PrivateEvent {
         ThreadTitled TurnAdded BranchChosen ThreadDeleted PromptSaved ReadUpTo NotifySet BlockSet HideSet
@@ -125,7 +126,7 @@ pub(crate) const FAMILIES: [Family; 10] = [
 ];
 
 /// Every enumeration inside events with the names of its variants.
-pub(crate) const PARTS: [Family; 20] = [
+pub(crate) const PARTS: [Family; 21] = [
     family::<Stream>(),
     family::<Audience>(),
     family::<CommunityKind>(),
@@ -144,6 +145,7 @@ pub(crate) const PARTS: [Family; 20] = [
     family::<Speaker>(),
     family::<Subject>(),
     family::<Notify>(),
+    family::<Listed>(),
     family::<BoardIntent>(),
     family::<BoardValue>(),
 ];

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use exo_model::amount::Amount;
 use exo_model::board::{BoardContents, BoardEdit, BoardIntent, BoardValue};
-use exo_model::event::keys::Audience;
+use exo_model::charter::Role;
+use exo_model::event::keys::{Audience, Listed, StreamEnd};
 use exo_model::event::ledger::{Account, GrantReason, OfferKind, Purpose};
 use exo_model::event::private::{Notify, Speaker, Subject};
 use exo_model::event::talk::Attachment;
@@ -12,6 +13,7 @@ use exo_model::event::{
     BoardEvent, ClusterEvent, Event, KeyEvent, LedgerEvent, LibraryEvent, ModerationEvent, PrivateEvent,
     TalkEvent,
 };
+use exo_model::feed::Stream;
 use exo_model::id::{KeyId, ThreadId};
 use exo_model::sealing::SealingKey;
 use exo_model::trust::TrustLevel;
@@ -170,6 +172,18 @@ fn keys() -> Vec<KeyEvent> {
         KeyEvent::KeySealed { audience, key: KEY, seals: vec![sealed_key()] },
         KeyEvent::KeyWanted { audience, key: KEY, recipient: SealingKey::from_bytes(&[8; 32]).public() },
         KeyEvent::MembershipListed { devices: vec![DEVICE] },
+        KeyEvent::ListedForKeepers { follows: Some(hash(1)), part: 1, is_last: true, entries: listed() },
+    ]
+}
+
+/// Every kind of entry of a list for keepers.
+pub(crate) fn listed() -> Vec<Listed> {
+    let end = StreamEnd { stream: Stream::Charter, segment: 1, seq: 70 };
+    vec![
+        Listed::Lister { role: Role::Owner, devices: vec![DEVICE] },
+        Listed::Writer(DeviceId::from_bytes([0xd1; 32])),
+        Listed::Keeper(DeviceId::from_bytes([0xd2; 32])),
+        Listed::Former { device: DeviceId::from_bytes([0xd3; 32]), ends: Some(vec![end]) },
     ]
 }
 

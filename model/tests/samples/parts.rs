@@ -77,6 +77,7 @@ fn people() -> Vec<Part> {
         parts(settings),
         parts([Enroller::Phrase, Enroller::Device(DeviceId::from_bytes([0xde; 32]))]),
         parts([VouchGround::Known, VouchGround::SafetyWords, VouchGround::MetInPerson]),
+        parts(others::listed()),
     ]
     .concat()
 }

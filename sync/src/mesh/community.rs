@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use exo_model::certificate::DeviceCertificate;
-use exo_model::charter::{CharterState, Role};
+use exo_model::charter::Role;
 use exo_model::feed::{FeedId, Stream};
 use exo_model::id::{BlobHash, CommunityId, DeviceId};
 use exo_model::invite::{Contact, Ticket};
@@ -61,7 +61,7 @@ impl Here {
 
     /// Whether a device may connect because of this community.
     pub(super) fn admits(&self, device: &DeviceId) -> bool {
-        self.replica.state().charter.is_member(device) || lock(&self.company).devices.contains(device)
+        self.replica.knows_device(device) || lock(&self.company).devices.contains(device)
     }
 
     /// What the person looks at.
@@ -97,7 +97,7 @@ impl Here {
 
     /// Tells the hub of contacts that were just met.
     pub(super) fn look_again(self: &Arc<Self>, inner: &Arc<Inner>) {
-        look(inner, self, &self.replica.snapshot(), &mut None);
+        look(inner, self, &self.replica.snapshot(), None);
     }
 
     pub(super) async fn close(&self) {
@@ -113,21 +113,26 @@ impl Here {
         }
     }
 
+    /// Whether this device takes part.
+    pub(super) fn is_inside(&self, me: &DeviceId) -> bool {
+        self.replica.knows_device(me)
+    }
+
     /// Who belongs to the community, for the mesh.
-    fn company(&self, charter: &CharterState, me: &DeviceId) -> Company {
-        let person = charter.person_of(me);
-        if person.is_none() {
+    fn company(&self, now: &Snapshot, me: &DeviceId) -> Company {
+        if !now.knows_device(me) {
             return Company { devices: lock(&self.contacts).clone(), close: BTreeSet::new() };
         }
-        let mut company = Company::default();
-        for (device, entry) in charter.devices.iter().filter(|(device, _)| *device != me) {
-            company.devices.insert(*device);
-            let is_keeper =
-                charter.members.get(&entry.person).is_some_and(|member| member.role == Role::Keeper);
-            if Some(entry.person) == person || is_keeper {
-                company.close.insert(*device);
-            }
-        }
+        let charter = &now.state.charter;
+        let mut company = Company { devices: now.devices(), close: BTreeSet::new() };
+        company.devices.remove(me);
+        let person = charter.person_of(me);
+        let is_close = |device: &&DeviceId| {
+            let of = charter.person_of(device);
+            let is_keeper = charter.role_of(device) == Some(Role::Keeper);
+            (of.is_some() && of == person) || is_keeper
+        };
+        company.close = company.devices.iter().filter(is_close).copied().collect();
         company
     }
 }
@@ -152,7 +157,7 @@ pub(super) fn open(mesh: &Mesh, replica: Replica) -> (CommunityMesh, mpsc::Recei
         is_closed: AtomicBool::new(false),
     });
     inner.driver.communities().insert(here.clone());
-    look(&inner, &here, &here.replica.snapshot(), &mut None);
+    look(&inner, &here, &here.replica.snapshot(), None);
     let tasks = vec![
         tokio::spawn(follow(inner.clone(), here.clone())),
         tokio::spawn(tend(here.replica.clone())),
@@ -165,10 +170,11 @@ pub(super) fn open(mesh: &Mesh, replica: Replica) -> (CommunityMesh, mpsc::Recei
 /// Tells the hub whenever the replica changed.
 async fn follow(inner: Arc<Inner>, here: Arc<Here>) {
     let mut snapshot = here.replica.watch();
-    let mut seen = None;
+    let mut before = None;
     loop {
         let now = snapshot.borrow_and_update().clone();
-        look(&inner, &here, &now, &mut seen);
+        look(&inner, &here, &now, before.as_ref());
+        before = Some(now);
         if snapshot.changed().await.is_err() {
             return;
         }
@@ -176,18 +182,21 @@ async fn follow(inner: Arc<Inner>, here: Arc<Here>) {
     }
 }
 
-fn look(inner: &Arc<Inner>, here: &Arc<Here>, now: &Snapshot, seen: &mut Option<Arc<CharterState>>) {
-    let charter = &now.state.charter;
-    if seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, charter)) {
-        *seen = Some(charter.clone());
-        let company = here.company(charter, &inner.me);
+fn look(inner: &Arc<Inner>, here: &Arc<Here>, now: &Snapshot, before: Option<&Snapshot>) {
+    let is_same_company = before.is_some_and(|before| {
+        Arc::ptr_eq(&before.state.charter, &now.state.charter) && before.kept == now.kept
+    });
+    if !is_same_company {
+        let company = here.company(now, &inner.me);
         let mut known = lock(&here.company);
         if **known != company {
             *known = Arc::new(company);
         }
     }
-    for (device, machine) in now.state.machines.iter() {
-        inner.addresses.learn(device, &machine.addresses);
+    if before.is_none_or(|before| !Arc::ptr_eq(&before.state.machines, &now.state.machines)) {
+        for (device, machine) in now.state.machines.iter() {
+            inner.addresses.learn(device, &machine.addresses);
+        }
     }
     let company = lock(&here.company).clone();
     inner.hear(Input::Community { company, ends: now.ends.clone() });

@@ -44,6 +44,11 @@ impl Communities {
         self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(community)
     }
 
+    /// Whether a device may fetch models from here.
+    pub(crate) fn may_fetch(&self, device: &DeviceId) -> bool {
+        self.all().iter().any(|here| here.replica().snapshot().may_fetch(device))
+    }
+
     /// Whether a device is in a community that is open here.
     pub(crate) fn knows(&self, device: &DeviceId) -> bool {
         self.all().iter().any(|here| here.admits(device))

@@ -10,14 +10,16 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use exo_model::certificate::DeviceCertificate;
+use exo_model::charter::Role;
 use exo_model::decide::{Intent, Refusal};
 use exo_model::id::{DeviceId, SealingPublicKey};
 use exo_model::invite::{JoinRequest, Ticket};
+use exo_model::roll::KeeperAnchor;
 
 use super::community::Here;
 use super::{ALPN_JOIN, Inner, device_id, jitter};
 use crate::hub::Input;
-use crate::replica::{ReplicaError, SealedGovernance};
+use crate::replica::{ROOM_BYTES, ReplicaError, SealedGovernance};
 use crate::wire;
 
 /// Longest request or answer, in bytes: an answer carries a sealed key for
@@ -80,6 +82,9 @@ enum Answer {
         /// Keys of the charter, sealed to the newcomer's device.
         #[n(0)]
         governance: SealedGovernance,
+        /// For a keeper: what it goes by.
+        #[n(1)]
+        keeper: Option<Box<KeeperAnchor>>,
     },
     #[n(1)]
     Refused {
@@ -159,8 +164,8 @@ async fn judge(here: &Here, request: JoinRequest) -> Answer {
             Answer::Refused { reason: refusal.to_string(), try_others: false }
         }
         Ok(_) | Err(ReplicaError::Refused(Refusal::AlreadyMember)) => {
-            match here.replica().seal_governance(recipient).await {
-                Ok(governance) => Answer::Admitted { governance },
+            match admitted(here, &device, recipient).await {
+                Ok(answer) => answer,
                 Err(error) => Answer::Refused { reason: error.to_string(), try_others: true },
             }
         }
@@ -174,6 +179,19 @@ async fn judge(here: &Here, request: JoinRequest) -> Answer {
             Answer::Refused { reason: "this member's disk does not work just now".into(), try_others: true }
         }
     }
+}
+
+/// What someone who is in needs to take part.
+async fn admitted(
+    here: &Here,
+    device: &DeviceId,
+    recipient: SealingPublicKey,
+) -> Result<Answer, ReplicaError> {
+    let replica = here.replica();
+    let governance = replica.seal_governance(recipient).await?;
+    let is_keeper = replica.state().charter.role_of(device) == Some(Role::Keeper);
+    let keeper = if is_keeper { Some(Box::new(replica.keeper_anchor().await?)) } else { None };
+    Ok(Answer::Admitted { governance, keeper })
 }
 
 fn is_enrolled(here: &Here, device: &DeviceId, sealing: &SealingPublicKey) -> bool {
@@ -217,7 +235,7 @@ struct Newcomer {
 
 impl Newcomer {
     fn is_member(&self) -> bool {
-        self.here.replica().state().charter.is_member(&self.inner.me)
+        self.here.is_inside(&self.inner.me)
     }
 
     /// Asks everyone, again and again; returns false after a refusal for good.
@@ -227,8 +245,8 @@ impl Newcomer {
             let mut last_error = String::from("the invite names nobody to ask");
             for contact in &self.contacts {
                 match ask(&self.inner, *contact, request).await {
-                    Ok(Answer::Admitted { governance }) => {
-                        match self.here.replica().learn_governance(governance).await {
+                    Ok(Answer::Admitted { governance, keeper }) => {
+                        match self.take(governance, keeper).await {
                             Ok(()) => return true,
                             Err(error) => last_error = error.to_string(),
                         }
@@ -248,6 +266,18 @@ impl Newcomer {
         false
     }
 
+    /// Takes what came with an admission.
+    async fn take(
+        &self,
+        governance: SealedGovernance,
+        keeper: Option<Box<KeeperAnchor>>,
+    ) -> Result<(), ReplicaError> {
+        match keeper {
+            Some(anchor) => self.here.replica().become_keeper(*anchor, ROOM_BYTES).await,
+            None => self.here.replica().learn_governance(governance).await,
+        }
+    }
+
     /// Waits until the charter is here and names this device: from now on the
     /// contacts are linked as any member is. Where nobody brings that, the answer
     /// was worth nothing and everyone is asked again.
@@ -255,7 +285,7 @@ impl Newcomer {
         self.here.look_again(&self.inner);
         self.inner.hear(Input::NetworkChanged);
         let mut snapshot = self.here.replica().watch();
-        let member = snapshot.wait_for(|snapshot| snapshot.state.charter.is_member(&self.inner.me));
+        let member = snapshot.wait_for(|snapshot| snapshot.knows_device(&self.inner.me));
         tokio::select! {
             arrived = tokio::time::timeout(CHARTER_DEADLINE, member) => arrived.is_ok_and(|arrived| arrived.is_ok()),
             () = self.nobody_is_linked() => self.is_member(),

@@ -3,7 +3,7 @@
 //! The gate says whether a run is authentic; here it is said whether it has a
 //! place yet. What has none is deferred, never refused: it is fetched again.
 
-use exo_model::charter::Standing;
+use exo_model::charter::{Role, Standing};
 use exo_model::community::Community;
 use exo_model::envelope::Envelope;
 use exo_model::feed::gate::{self, AcceptedRun};
@@ -23,14 +23,14 @@ const FOUNDINGS_MAX: usize = 16;
 const FEEDS_PER_DEVICE_MAX: usize = 16_384;
 /// Most lines that one feed may part into; in the charter all of one device's.
 /// Those that other people wrote under are taken beyond.
-const LINES_MAX: usize = 1_024;
+pub(super) const LINES_MAX: usize = 1_024;
 /// Lines of the charter taken for being long.
 const LONG_LINES_MAX: usize = 64;
 /// Payload beyond which a run may be the beginning of a longer line, bytes.
 const LONG_RUN_BYTES: usize = RUN_BYTES_MAX / 2;
 
 /// What is stored of the segment before one that begins.
-enum Before {
+pub(super) enum Before {
     /// It ends where the new one says, or there is none.
     Ends,
     /// It goes on beyond.
@@ -45,6 +45,9 @@ impl Worker {
     pub(super) fn ingest(&mut self, run: Run, after: Option<ChangeHash>) -> Result<Ingested, ReplicaError> {
         if run.feed.community != self.community.id() {
             return Err(ReplicaError::OtherCommunity);
+        }
+        if self.keeping.is_some() {
+            return self.carry(run, after);
         }
         if !self.has_place(&run)? {
             return Ok(Ingested::Deferred);
@@ -73,7 +76,7 @@ impl Worker {
 
     /// Where the charter's segment before the run's ends: what a first change
     /// says of it. Runs of other streams and places follow nothing else.
-    fn segment_before(&self, run: &AcceptedRun) -> Result<Before, ReplicaError> {
+    pub(super) fn segment_before(&self, run: &AcceptedRun) -> Result<Before, ReplicaError> {
         let feed = run.feed();
         if feed.stream != Stream::Charter || run.first_seq() != 1 || feed.segment == 0 {
             return Ok(Before::Ends);
@@ -154,10 +157,13 @@ impl Worker {
         if !is_known {
             return Ok(false);
         }
+        // A keeper has no key to write anything else with.
+        let carries_only = charter.role_of(&feed.device) == Some(Role::Keeper);
         Ok(match feed.stream {
+            Stream::Charter | Stream::Keys => true,
+            _ if carries_only => false,
             // Feeds are bounded by members and channels.
             Stream::Channel(channel) => charter.channels.contains_key(&channel) && self.is_member(),
-            Stream::Charter | Stream::Keys => true,
             // What a newcomer could not read yet comes when it can be.
             _ => self.is_member(),
         } && self.has_feed_room(feed))
@@ -201,7 +207,11 @@ impl Worker {
     }
 
     /// The stored change that the run follows.
-    fn start_of(&self, run: &Run, after: Option<ChangeHash>) -> Result<FeedPosition, ReplicaError> {
+    pub(super) fn start_of(
+        &self,
+        run: &Run,
+        after: Option<ChangeHash>,
+    ) -> Result<FeedPosition, ReplicaError> {
         let seq = match run.first_seq.checked_sub(1) {
             Some(0) => return Ok(FeedPosition::START),
             seq => seq.unwrap_or(u64::MAX),
@@ -221,7 +231,7 @@ impl Worker {
 
     /// The last change of an authentic run that is stored; the one it follows
     /// where none is.
-    fn furthest_stored(&self, run: &AcceptedRun) -> Result<FeedPosition, ReplicaError> {
+    pub(super) fn furthest_stored(&self, run: &AcceptedRun) -> Result<FeedPosition, ReplicaError> {
         let mut furthest = run.start();
         for (seq, hash) in (run.first_seq()..).zip(run.hashes()) {
             let at = FeedPosition { seq, hash: *hash };

@@ -1,5 +1,5 @@
 //! Tending keys: epochs are started, their keys sealed to who may have them,
-//! and what is missing is asked for.
+//! and what is missing is asked for; and keepers are told who takes part.
 //!
 //! Who may have what is said by [`Epochs`](exo_model::epochs::Epochs); here it
 //! is done. A key counts as this device's own only once the event that seals it
@@ -31,6 +31,9 @@ impl Worker {
 
     /// Does what holders of keys owe others.
     pub(super) fn tend(&mut self) -> Result<(), ReplicaError> {
+        if self.keeping.is_some() {
+            return Ok(());
+        }
         self.prove_partings()?;
         self.tend_keys()
     }
@@ -55,6 +58,9 @@ impl Worker {
             self.write(Stream::Keys, &KeyEvent::KeyWanted { audience, key, recipient }.into())?;
             self.community.complained(audience, key);
         }
+        for event in self.community.list_due() {
+            self.write(Stream::Keys, &event.into())?;
+        }
         Ok(())
     }
 
@@ -71,7 +77,12 @@ impl Worker {
         Topics { spoken, heard }
     }
 
+    /// Nothing for someone who may not read the charter: a keeper.
     pub(super) fn seal_governance(&self, recipient: &SealingPublicKey) -> SealedGovernance {
+        let now = self.community.charter().now();
+        if !self.community.epochs().recipients(&now, &Audience::Governance).contains_key(recipient) {
+            return Vec::new();
+        }
         let name = seal_audience(&Audience::Governance);
         let context = seal_context(self.community.id(), &name);
         let epochs = self.community.epochs().keys_of(self.community.charter(), &Audience::Governance);
@@ -84,6 +95,10 @@ impl Worker {
     }
 
     pub(super) fn learn_governance(&mut self, keys: &[(KeyId, SealedKey)]) -> Result<(), ReplicaError> {
+        if self.keeping.is_some() {
+            // A keeper takes no key, whoever offers one.
+            return Ok(());
+        }
         let name = seal_audience(&Audience::Governance);
         let context = seal_context(self.community.id(), &name);
         let mut reopen = BTreeSet::new();

@@ -1,6 +1,7 @@
 //! The thread behind a replica.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -17,6 +18,7 @@ use exo_model::ledger::LedgerFault;
 use exo_model::port::{ChangeStore as _, Clock, Entropy, Signer, StoredLine};
 use exo_model::quota::Quotas;
 
+use super::keeping::{Keeping, KeepingError};
 use super::reading::replacing;
 use super::remembering::Memory;
 use super::{Command, ReplicaConfig, ReplicaError, Reply, Snapshot, Update};
@@ -41,6 +43,10 @@ pub(super) struct Worker {
     pub(super) memory: Memory,
     /// Where all lines end.
     ends: Arc<Ends>,
+    /// `store.db`.
+    pub(super) path: PathBuf,
+    /// What this replica goes by, if it is a keeper's.
+    pub(super) keeping: Option<Keeping>,
     /// Where the next comparison begins.
     compared: usize,
     observer: Box<dyn FnMut(Update) + Send>,
@@ -55,12 +61,13 @@ impl Worker {
         let store = Store::open(&config.path)?;
         let memory = Memory::beside(&config.path);
         let community = Community::new(config.community, config.signer.device(), config.sealing);
+        let keeping = Keeping::read(&config.path)?;
+        if keeping.as_ref().is_some_and(|keeping| keeping.community() != config.community) {
+            return Err(KeepingError::OtherCommunity.into());
+        }
         let ends = Arc::new(Ends::of(config.community, &store.lines(config.community)?));
-        let empty = Snapshot {
-            state: Arc::new(community.state().clone()),
-            ends: ends.clone(),
-            topics: Arc::default(),
-        };
+        let state = Arc::new(community.state().clone());
+        let empty = Snapshot { state, ends: ends.clone(), topics: Arc::default(), kept: None };
         let (snapshot, receiver) = watch::channel(empty);
         let mut worker = Self {
             store,
@@ -71,10 +78,17 @@ impl Worker {
             entropy: config.entropy,
             memory,
             ends,
+            path: config.path,
+            keeping,
             compared: 0,
             observer,
             snapshot,
         };
+        if worker.keeping.is_some() {
+            worker.read_kept()?;
+            worker.publish(false);
+            return Ok((worker, receiver));
+        }
         let cursors: BTreeMap<LineId, u64> = config.view_cursors.into_iter().collect();
         let events = worker.read_back(&cursors)?;
         worker.note_changes(events.len());
@@ -100,6 +114,10 @@ impl Worker {
                     answer(reply, Ok(self.seal_governance(&recipient)))
                 }
                 Command::LearnGovernance(keys, reply) => answer(reply, self.learn_governance(&keys)),
+                Command::KeeperAnchor(reply) => answer(reply, Ok(self.community.keeper_anchor())),
+                Command::Keep(anchor, room_bytes, reply) => {
+                    answer(reply, self.become_keeper(*anchor, room_bytes));
+                }
                 Command::Tend(reply) => answer(reply, self.tend()),
                 Command::Audit(reply) => answer(reply, self.audit()),
                 Command::Close(reply) => {
@@ -112,6 +130,10 @@ impl Worker {
     }
 
     pub(super) fn record(&mut self, intent: Intent) -> Result<ChangeHash, ReplicaError> {
+        if self.keeping.is_some() {
+            // A keeper has nothing to say, and no key to say it with.
+            return Err(Refusal::NotAMember.into());
+        }
         let (stream, event) = self.decide(intent)?;
         let hash = self.write(stream, &event)?;
         if stream == Stream::Charter {
@@ -235,21 +257,22 @@ impl Worker {
         }
     }
 
-    fn publish(&mut self, state_changed: bool) {
+    pub(super) fn publish(&mut self, state_changed: bool) {
         let before = self.snapshot.borrow().clone();
         let ends = self.ends.clone();
+        let kept = self.keeping.as_ref().map(Keeping::kept);
         let after = if state_changed {
             let topics = self.topics();
             let topics = if topics == *before.topics { before.topics } else { Arc::new(topics) };
-            Snapshot { state: Arc::new(self.community.state().clone()), ends, topics }
+            Snapshot { state: Arc::new(self.community.state().clone()), ends, topics, kept }
         } else {
-            Snapshot { ends, ..before }
+            Snapshot { ends, kept, ..before }
         };
         self.snapshot.send_replace(after);
     }
 
     /// Notes where the lines of a feed end after something was appended.
-    fn note_ends(&mut self, feed: &FeedId) -> Result<(), ReplicaError> {
+    pub(super) fn note_ends(&mut self, feed: &FeedId) -> Result<(), ReplicaError> {
         let lines = self.store.lines_of(feed)?;
         Arc::make_mut(&mut self.ends).set(feed, &lines);
         Ok(())

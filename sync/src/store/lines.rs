@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension as _, Row, ToSql, params};
 
 use exo_model::codec;
 use exo_model::feed::{Change, FeedId, FeedPosition, LineId};
-use exo_model::id::ChangeHash;
+use exo_model::id::{ChangeHash, CommunityId, DeviceId};
 use exo_model::port::{ChangeStore, StoredLine};
 use exo_model::signature::Signature;
 
@@ -68,6 +68,24 @@ impl Store {
     /// When the store fails.
     pub fn lines_of(&self, feed: &FeedId) -> Result<Vec<StoredLine>, StoreError> {
         Ok(self.rows_of(feed)?.iter().map(|row| row.stored(*feed)).collect())
+    }
+
+    /// How many bytes of payload are stored of each device.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn payload_bytes(&self, community: CommunityId) -> Result<Vec<(DeviceId, u64)>, StoreError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT f.device, SUM(LENGTH(c.payload)) FROM feeds f JOIN changes c ON c.feed = f.id
+             WHERE f.community = ?1 GROUP BY f.device",
+        )?;
+        let mut rows = statement.query([community.as_bytes()])?;
+        let mut sums = Vec::new();
+        while let Some(row) = rows.next()? {
+            let bytes: i64 = row.get(1)?;
+            sums.push((DeviceId::from_bytes(row.get(0)?), bytes.unsigned_abs()));
+        }
+        Ok(sums)
     }
 
     /// All lines of a feed, by number.
