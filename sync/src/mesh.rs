@@ -26,11 +26,13 @@ use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use exo_model::id::DeviceId;
+use exo_model::id::{CommunityId, DeviceId};
 use exo_model::invite::Contact;
 use exo_model::signature::SecretKey;
 
-use crate::blobs::{Blobs, BlobsError};
+use crate::blobs::{
+    BlobAccess, Blobs, BlobsError, Dialling, FetchError, FetchProgress, FetchRequest, Fetched,
+};
 use crate::replica::Replica;
 
 pub use join::{JoinProgress, JoinStatus};
@@ -188,7 +190,8 @@ impl Mesh {
         if let Ok(lookups) = endpoint.address_lookup() {
             lookups.add(addresses.clone());
         }
-        let (blobs, blobs_protocol) = Blobs::open(&config.blobs_dir, config.replica.clone()).await?;
+        let access = Arc::new(MembersGet(config.replica.clone()));
+        let (blobs, blobs_protocol) = Blobs::open(&config.blobs_dir, access).await?;
         let inner = Arc::new(Inner {
             endpoint: endpoint.clone(),
             me,
@@ -296,20 +299,21 @@ impl Mesh {
         stage::open(&self.inner, device).await
     }
 
-    /// Fetches the missing parts of `ranges` of a blob from `source`.
+    /// Fetches the missing parts of a blob from whoever has them.
     ///
     /// # Errors
-    /// When the source cannot be reached, refuses, or sends wrong bytes.
+    /// See [`FetchError`].
     pub async fn fetch(
         &self,
-        source: DeviceId,
-        blob: exo_model::id::BlobHash,
-        size_bytes: u64,
-        ranges: &[exo_model::weights::ByteRange],
-        progress: impl FnMut(u64) + Send,
-    ) -> Result<crate::blobs::Fetched, BlobsError> {
-        let connection = self.inner.dial(source, iroh_blobs::ALPN).await?;
-        self.inner.blobs.fetch(&connection, blob, size_bytes, ranges, progress).await
+        request: FetchRequest,
+        progress: watch::Sender<FetchProgress>,
+    ) -> Result<Fetched, FetchError> {
+        let inner = self.inner.clone();
+        let dial = move |device: DeviceId| -> Dialling {
+            let inner = inner.clone();
+            Box::pin(async move { inner.dial(device, iroh_blobs::ALPN).await })
+        };
+        self.inner.blobs.fetch(request, Arc::new(dial), progress).await
     }
 
     /// Says goodbye and stops.
@@ -324,6 +328,16 @@ impl Mesh {
             tracing::debug!("a peer did not confirm the goodbye");
         }
         self.inner.blobs.close().await;
+    }
+}
+
+/// Blobs go to members of the one community here.
+struct MembersGet(Replica);
+
+impl BlobAccess for MembersGet {
+    fn is_member(&self, peer: &DeviceId, community: &CommunityId) -> bool {
+        let state = self.0.state();
+        state.id == *community && state.charter.is_member(peer)
     }
 }
 
