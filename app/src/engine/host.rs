@@ -20,7 +20,7 @@ use exo_model::weights::{ByteRange, LayerRange, ModelManifest};
 use exo_sync::blobs::{FetchProgress, FetchRequest, aligned_len};
 use exo_sync::mesh::{Mesh, PeerPath};
 use exo_sync::replica::Replica;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::protocol::FromProvider;
 use super::provider::SessionInbox;
