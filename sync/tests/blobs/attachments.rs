@@ -14,7 +14,8 @@ use crate::common::{in_time, insider::Seeded};
 async fn sealed(party: &Party, plain: Plain, seed: u64) -> Attachment {
     let (progress, watching) = watch::channel(SealProgress::default());
     let name = ("photo.jpg".into(), "image/jpeg".into());
-    let sealing = party.blobs.seal_and_add(GARDEN, plain, name, &Seeded::new(seed), progress);
+    let entropy = Seeded::new(seed);
+    let sealing = party.blobs.seal_and_add(GARDEN, plain, name, &entropy, progress);
     let attachment = in_time("sealing", sealing).await.expect("sealed");
     let last = *watching.borrow();
     assert_eq!((last.done_bytes, last.total_bytes), (attachment.size_bytes, attachment.size_bytes));
@@ -104,7 +105,8 @@ async fn what_cannot_be_read_is_not_attached() {
     for path in [ana.folder.path().join("absent"), ana.folder.path().to_owned()] {
         let (progress, _) = watch::channel(SealProgress::default());
         let name = ("x".into(), "text/plain".into());
-        let sealing = ana.blobs.seal_and_add(GARDEN, Plain::File(path), name, &Seeded::new(1), progress);
+        let entropy = Seeded::new(1);
+        let sealing = ana.blobs.seal_and_add(GARDEN, Plain::File(path), name, &entropy, progress);
         let error = in_time("sealing", sealing).await.expect_err("no file");
         assert!(matches!(error, AttachmentError::File { .. }), "{error}");
     }

@@ -124,7 +124,7 @@ async fn n8_nothing_but_ranges_of_one_blob_is_offered() {
     let store = MemStore::new();
     let pushed = store.add_slice(b"take this").await.expect("added").hash;
     let push = PushRequest::new(pushed, GetRequest::blob(pushed).ranges);
-    let _ = in_time("an end", store.remote().execute_push(connection.clone(), push)).await;
+    let _ = in_time("an end", store.remote().execute_push(connection.clone(), push).complete()).await;
     let theirs = exo_model::id::BlobHash::from_bytes(*pushed.as_bytes());
     assert_eq!(ana.blobs.present(theirs, 9).await.expect("known"), []);
     let mut unseen = Box::pin(store.remote().observe(connection.clone(), ObserveRequest::new(unknown)));
