@@ -1,36 +1,93 @@
-//! Model files by BLAKE3, whole or in byte ranges, over iroh-blobs.
+//! Attachments and model files by BLAKE3, whole or in byte ranges, over
+//! iroh-blobs.
 //!
-//! Behind this port: what is fetched is verified chunk by chunk while it
-//! arrives (BLAKE3 verified streaming), what is here already is not fetched
-//! again, and only members are served.
+//! One store serves the whole node. Each blob in it is held *for* communities
+//! ([`Blobs::pin`]): their members may fetch it, and nobody else; what is held
+//! for none goes away with the next collection. Behind this port:
+//!
+//! - `holdings`: who each blob is held for, as tags of the store itself;
+//! - `serve`: answers peers, each request judged when it is made;
+//! - `fetch`: gets what is missing from several sources at once;
+//! - `disk`: room on the disk, the quota, and what to say when there is none;
+//! - `sealed`: attachments, which are sealed before they are stored.
+//!
+//! What is fetched is verified while it arrives (BLAKE3 verified streaming),
+//! and what is here already is not fetched again. Files that were added where
+//! they lie are never written, moved or deleted.
+
+mod disk;
+mod fetch;
+mod holdings;
+mod sealed;
+mod serve;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use iroh::endpoint::Connection;
-use iroh_blobs::api::blobs::{AddPathOptions, ImportMode};
-use iroh_blobs::api::remote::GetProgressItem;
-use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt as _, GetRequest};
-use iroh_blobs::provider::events::{
-    AbortReason, ConnectMode, EventMask, EventSender, ProviderMessage, RequestMode,
-};
+use iroh_blobs::api::Error as StoreError;
+use iroh_blobs::api::RequestError;
+use iroh_blobs::api::blobs::{AddPathOptions, Bitfield, BlobStatus, ImportMode};
+use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt as _};
+use iroh_blobs::store::GcConfig;
 use iroh_blobs::store::fs::FsStore;
-use iroh_blobs::{BlobFormat, BlobsProtocol, Hash};
-use n0_future::StreamExt as _;
+use iroh_blobs::store::fs::options::Options;
+use iroh_blobs::{BlobFormat, Hash};
 
-use exo_model::id::BlobHash;
+use exo_model::id::{BlobHash, CommunityId, DeviceId};
 use exo_model::weights::{ByteRange, merge_ranges, total_len};
 
-use crate::mesh::Communities;
-use crate::mesh::LinkError;
+use holdings::{Hold, Holdings};
+
+pub use disk::{NoRoom, Usage};
+pub use fetch::{
+    Dial, Dialling, FetchError, FetchProgress, FetchRequest, Fetched, SourceProgress, SourceState,
+};
+pub use sealed::{AttachmentError, PREVIEW_BYTES_MAX, Plain, SealProgress, attachment_layout};
+pub use serve::BlobsProtocol;
 
 /// Ranges are fetched in multiples of this many bytes: unaligned edges could
 /// not be served on to others.
 pub const ALIGNMENT_BYTES: u64 = 16 * 1024;
-/// Longest silence of a source.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// Provider events that may wait.
-const EVENTS: usize = 32;
+/// How often a store that was left by a failed write is asked again, and after
+/// what pause: it takes its files up afresh as soon as nobody uses them.
+const REOPEN: (u32, Duration) = (50, Duration::from_millis(20));
+/// Milliseconds of a day.
+const DAY_MS: u128 = 24 * 60 * 60 * 1000;
+
+/// What the store asks of the communities: who is in them now.
+pub trait BlobAccess: Send + Sync + 'static {
+    /// Whether `peer` is a member's device at this moment.
+    fn is_member(&self, peer: &DeviceId, community: &CommunityId) -> bool;
+}
+
+/// How a store is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct BlobsOptions {
+    /// Most bytes of blobs that are not somebody's own files in place.
+    pub quota_bytes: Option<u64>,
+    /// Bytes of the disk that fetches leave free: the store's own tables, and
+    /// every other program, would fail without any.
+    pub reserve_bytes: u64,
+    /// Pause between collections of what nobody holds.
+    pub collect_every: Duration,
+    /// Days after which a fetch that was not taken up again is given up.
+    pub partial_days_max: u32,
+    /// Longest silence of a source.
+    pub silence_max: Duration,
+}
+
+impl Default for BlobsOptions {
+    fn default() -> Self {
+        Self {
+            quota_bytes: None,
+            reserve_bytes: 256 << 20,
+            collect_every: Duration::from_secs(10 * 60),
+            partial_days_max: 14,
+            silence_max: Duration::from_secs(30),
+        }
+    }
+}
 
 /// A blob operation that failed.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +108,9 @@ pub enum BlobsError {
         /// Why.
         reason: String,
     },
-    /// The source cannot be reached.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// The source refused, vanished, or sent bytes that do not verify.
-    #[error("fetching {blob}: {reason}")]
-    Fetch {
+    /// The store cannot read what it has of a blob.
+    #[error("blob {blob}: {reason}")]
+    Read {
         /// The blob.
         blob: BlobHash,
         /// Why.
@@ -72,135 +126,216 @@ pub enum BlobsError {
     },
 }
 
-/// What a fetch moved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fetched {
-    /// Content bytes received, all verified.
-    pub payload_bytes: u64,
-    /// Hashes and headers received beside them.
-    pub overhead_bytes: u64,
+/// The blob store of one node.
+#[derive(Clone)]
+pub struct Blobs {
+    inner: Arc<Inner>,
 }
 
-/// The blob store of one data folder.
-#[derive(Clone, Debug)]
-pub struct Blobs {
+struct Inner {
     store: FsStore,
+    folder: PathBuf,
+    options: BlobsOptions,
+    holdings: Holdings,
+    /// What running fetches may still write.
+    reservations: Mutex<Vec<Weak<disk::Reservation>>>,
+}
+
+impl std::fmt::Debug for Blobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Blobs({})", self.inner.folder.display())
+    }
 }
 
 impl Blobs {
     /// Opens the store and the protocol handler that serves members from it.
-    pub(crate) async fn open(
-        folder: &Path,
-        communities: Communities,
-    ) -> Result<(Self, BlobsProtocol), BlobsError> {
-        let store = FsStore::load(folder)
-            .await
-            .map_err(|error| BlobsError::Store { path: folder.to_owned(), reason: format!("{error:#}") })?;
-        let protocol = BlobsProtocol::new(&store, Some(members_only(communities)));
-        Ok((Self { store }, protocol))
-    }
-
-    /// Takes a file into the store where it lies, without copying it, and
-    /// returns its hash.
     ///
     /// # Errors
-    /// When the file cannot be read.
-    pub async fn add_file(&self, path: &Path) -> Result<BlobHash, BlobsError> {
-        let failed = |reason: String| BlobsError::Add { path: path.to_owned(), reason };
-        let absolute = std::path::absolute(path).map_err(|error| failed(error.to_string()))?;
-        let options =
-            AddPathOptions { path: absolute, format: BlobFormat::Raw, mode: ImportMode::TryReference };
-        let tag =
-            self.store.add_path_with_opts(options).await.map_err(|error| failed(format!("{error:#}")))?;
-        Ok(BlobHash::from_bytes(*tag.hash.as_bytes()))
+    /// When the folder cannot be used, or another process has it open.
+    pub async fn open(
+        folder: &Path,
+        access: Arc<dyn BlobAccess>,
+    ) -> Result<(Self, BlobsProtocol), BlobsError> {
+        Self::open_with(folder, access, BlobsOptions::default()).await
     }
 
-    /// The parts of `ranges`, aligned, that are here.
+    /// The same with other limits.
+    ///
+    /// # Errors
+    /// As for [`Blobs::open`].
+    pub async fn open_with(
+        folder: &Path,
+        access: Arc<dyn BlobAccess>,
+        options: BlobsOptions,
+    ) -> Result<(Self, BlobsProtocol), BlobsError> {
+        let failed = |reason: String| BlobsError::Store { path: folder.to_owned(), reason };
+        let folder = std::path::absolute(folder).map_err(|error| failed(error.to_string()))?;
+        let mut settings = Options::new(&folder);
+        settings.gc = Some(GcConfig { interval: options.collect_every, add_protected: None });
+        let store = FsStore::load_with_opts(folder.join("blobs.db"), settings)
+            .await
+            .map_err(|error| failed(format!("{error:#}")))?;
+        let holdings = Holdings::load(&store).await.map_err(|error| failed(format!("{error:#}")))?;
+        let inner = Inner { store, folder, options, holdings, reservations: Mutex::default() };
+        let blobs = Self { inner: Arc::new(inner) };
+        blobs.sweep_leftovers().await.map_err(|error| failed(format!("{error:#}")))?;
+        blobs.give_up_old_fetches().await?;
+        let protocol = BlobsProtocol::new(blobs.clone(), access);
+        Ok((blobs, protocol))
+    }
+
+    /// Takes a file into the store where it lies, without copying it, holds it
+    /// for `community` and returns its hash. The file must stay as it is.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is part of the store itself.
+    pub async fn add_file(&self, community: CommunityId, path: &Path) -> Result<BlobHash, BlobsError> {
+        let failed = |reason: String| BlobsError::Add { path: path.to_owned(), reason };
+        let absolute = std::path::absolute(path).map_err(|error| failed(error.to_string()))?;
+        if absolute.starts_with(&self.inner.folder) {
+            return Err(failed("it lies in the store's own folder: move it out of there first".into()));
+        }
+        let options =
+            AddPathOptions { path: absolute, format: BlobFormat::Raw, mode: ImportMode::TryReference };
+        // The temporary tag keeps the blob until the lasting one is written.
+        let added = self.inner.store.add_path_with_opts(options).temp_tag().await;
+        let added = added.map_err(|error| failed(format!("{error:#}")))?;
+        let blob = BlobHash::from_bytes(*added.hash().as_bytes());
+        self.hold(community, blob, Hold::InPlace).await?;
+        Ok(blob)
+    }
+
+    /// Holds `blob` for `community`: its members may fetch it, and what is here
+    /// of it stays.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn pin(&self, community: CommunityId, blob: BlobHash) -> Result<(), BlobsError> {
+        self.hold(community, blob, Hold::Kept).await
+    }
+
+    /// Holds `blob` for `community` no longer, and gives up a fetch of it. When
+    /// nobody holds it, the store's own bytes of it go with the next
+    /// collection; a file that was added in place is left alone.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn unpin(&self, community: CommunityId, blob: BlobHash) -> Result<(), BlobsError> {
+        let removed = self.inner.holdings.remove(&self.inner.store, community, blob).await;
+        removed.map_err(|error| read_failed(blob, &error))
+    }
+
+    /// The communities that `blob` is held for.
+    pub fn held_for(&self, blob: &BlobHash) -> Vec<CommunityId> {
+        self.inner.holdings.communities(blob)
+    }
+
+    /// The parts of the blob, in whole blocks, that are here.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn present(&self, blob: BlobHash, size_bytes: u64) -> Result<Vec<ByteRange>, BlobsError> {
-        let bitfield = self
-            .store
-            .observe(hash(blob))
-            .await
-            .map_err(|error| BlobsError::Fetch { blob, reason: format!("{error:#}") })?;
-        Ok(byte_ranges(&bitfield.ranges, size_bytes))
+        Ok(byte_ranges(&self.bitfield(blob).await?.ranges, size_bytes))
     }
 
-    /// Reads bytes that are here.
+    /// Reads bytes that are here. They are verified once more: a file that was
+    /// added in place may have changed since.
     ///
     /// # Errors
-    /// [`BlobsError::NotHere`] where some are not.
+    /// [`BlobsError::NotHere`] where some are not; [`BlobsError::Read`] where
+    /// they are not what they were.
     pub async fn read(
         &self,
         blob: BlobHash,
         size_bytes: u64,
         range: ByteRange,
     ) -> Result<Vec<u8>, BlobsError> {
-        let missing = BlobsError::NotHere { blob, range };
-        let here = self.present(blob, size_bytes).await?;
+        let missing = || BlobsError::NotHere { blob, range };
+        let field = self.bitfield(blob).await?;
+        // Nothing is allocated for a size that is merely claimed.
+        let known = size_bytes.min(field.size());
+        let here = byte_ranges(&field.ranges, known);
         if !here.iter().any(|part| part.start <= range.start && range.end <= part.end) {
-            return Err(missing);
+            return Err(missing());
         }
-        let bytes = self
-            .store
-            .export_ranges(hash(blob), range.start..range.end)
-            .concatenate()
-            .await
-            .map_err(|error| BlobsError::Fetch { blob, reason: format!("{error:#}") })?;
-        if bytes.len() as u64 == range.len() { Ok(bytes) } else { Err(missing) }
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let block = range.aligned(ALIGNMENT_BYTES, known);
+        let wanted = ChunkRanges::bytes(block.start..block.end);
+        let read = self.inner.store.export_bao(hash(blob), wanted).data_to_vec().await;
+        let mut bytes = read.map_err(|error| BlobsError::Read { blob, reason: format!("{error:#}") })?;
+        let skip = usize::try_from(range.start - block.start).map_err(|_| missing())?;
+        let len = usize::try_from(range.len()).map_err(|_| missing())?;
+        if bytes.len() < skip.saturating_add(len) {
+            return Err(missing());
+        }
+        bytes.truncate(skip + len);
+        bytes.drain(..skip);
+        Ok(bytes)
     }
 
-    /// Fetches what is missing of `ranges` (aligned outward to
-    /// [`ALIGNMENT_BYTES`]) over `connection`; `progress` gets the bytes
-    /// received so far.
-    pub(crate) async fn fetch(
-        &self,
-        connection: &Connection,
-        blob: BlobHash,
-        size_bytes: u64,
-        ranges: &[ByteRange],
-        mut progress: impl FnMut(u64) + Send,
-    ) -> Result<Fetched, BlobsError> {
-        let failed = |reason: String| BlobsError::Fetch { blob, reason };
-        let mut wanted = ChunkRanges::empty();
-        for range in aligned(ranges, size_bytes) {
-            wanted |= ChunkRanges::bytes(range.start..range.end);
-        }
-        let request = GetRequest::builder().root(wanted).build(hash(blob));
-        let local = self
-            .store
-            .remote()
-            .local_for_request(request)
-            .await
-            .map_err(|error| failed(format!("{error:#}")))?;
-        if local.is_complete() {
-            return Ok(Fetched::default());
-        }
-        let mut steps = self.store.remote().execute_get(connection.clone(), local.missing()).stream();
-        while let Some(step) = tokio::time::timeout(SILENCE_MAX, steps.next())
-            .await
-            .map_err(|_| failed("the source fell silent".into()))?
-        {
-            match step {
-                GetProgressItem::Progress(bytes) => progress(bytes),
-                GetProgressItem::Done(stats) => {
-                    return Ok(Fetched {
-                        payload_bytes: stats.payload_bytes_read,
-                        overhead_bytes: stats.other_bytes_read,
-                    });
-                }
-                GetProgressItem::Error(error) => return Err(failed(format!("{error:#}"))),
-            }
-        }
-        Err(failed("the source ended early".into()))
-    }
-
-    pub(crate) async fn close(&self) {
-        if let Err(error) = self.store.shutdown().await {
+    /// Closes the store; what was written last is on disk afterwards.
+    pub async fn close(&self) {
+        if let Err(error) = self.inner.store.shutdown().await {
             tracing::debug!(%error, "blob store shutdown");
         }
+    }
+
+    async fn hold(&self, community: CommunityId, blob: BlobHash, hold: Hold) -> Result<(), BlobsError> {
+        let held = self.inner.holdings.set(&self.inner.store, community, blob, hold).await;
+        held.map_err(|error| read_failed(blob, &error))
+    }
+
+    async fn bitfield(&self, blob: BlobHash) -> Result<Bitfield, BlobsError> {
+        let (tries, pause) = REOPEN;
+        let mut tried = 1;
+        loop {
+            match self.inner.store.observe(hash(blob)).await {
+                Ok(field) => return Ok(field),
+                Err(error) if tried == tries => return Err(read_failed(blob, &error)),
+                Err(_) => tokio::time::sleep(pause).await,
+            }
+            tried += 1;
+        }
+    }
+
+    /// Bytes of the blob on this device.
+    async fn stored_bytes(&self, blob: BlobHash) -> Result<u64, BlobsError> {
+        let status = self.inner.store.status(hash(blob)).await;
+        match status.map_err(|error| BlobsError::Read { blob, reason: error.to_string() })? {
+            BlobStatus::NotFound => Ok(0),
+            BlobStatus::Complete { size } => Ok(size),
+            BlobStatus::Partial { .. } => {
+                let field = self.bitfield(blob).await?;
+                Ok(total_len(&byte_ranges(&field.ranges, field.size())))
+            }
+        }
+    }
+
+    /// Gives up fetches that nobody took up again for too long.
+    async fn give_up_old_fetches(&self) -> Result<(), BlobsError> {
+        let before = today().saturating_sub(self.inner.options.partial_days_max);
+        for (community, blob) in self.inner.holdings.fetches_before(before) {
+            tracing::info!(%blob, "a fetch that was not taken up again is given up");
+            self.unpin(community, blob).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a killed process left half-written: temporary files, and
+    /// files of blobs that never got into the store's tables. Only here is
+    /// nobody else at work in the folder.
+    async fn sweep_leftovers(&self) -> Result<(), std::io::Error> {
+        let listed = self.inner.store.list().hashes().await.map_err(io_error)?;
+        let known: std::collections::BTreeSet<String> = listed.iter().map(Hash::to_hex).collect();
+        let folder = self.inner.folder.clone();
+        let sweeping = tokio::task::spawn_blocking(move || {
+            let is_known = |name: &str| known.contains(name.split('.').next().unwrap_or_default());
+            disk::remove_files(&folder.join("temp"), |name| name.ends_with(".temp"))?;
+            disk::remove_files(&folder.join("data"), |name| !is_known(name))
+        });
+        sweeping.await.map_err(std::io::Error::other)?
     }
 }
 
@@ -218,6 +353,23 @@ fn hash(blob: BlobHash) -> Hash {
     Hash::from_bytes(*blob.as_bytes())
 }
 
+/// Days since the Unix epoch.
+fn today() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_millis() / DAY_MS).unwrap_or(u32::MAX)
+}
+
+fn read_failed(blob: BlobHash, error: &RequestError) -> BlobsError {
+    BlobsError::Read { blob, reason: format!("{error:#}") }
+}
+
+/// The plain error inside one of the store.
+fn io_error(error: RequestError) -> std::io::Error {
+    match StoreError::from(error) {
+        StoreError::Io(error) => error,
+    }
+}
+
 fn byte_ranges(chunks: &ChunkRanges, size_bytes: u64) -> Vec<ByteRange> {
     /// Bytes of a BLAKE3 chunk.
     const CHUNK: u64 = 1024;
@@ -228,29 +380,4 @@ fn byte_ranges(chunks: &ChunkRanges, size_bytes: u64) -> Vec<ByteRange> {
         .map(|pair| ByteRange { start: pair[0], end: pair.get(1).copied().unwrap_or(size_bytes) })
         .filter(|range| !range.is_empty())
         .collect()
-}
-
-/// Members may get, but not keepers; nobody may push, observe or bundle.
-fn members_only(communities: Communities) -> EventSender {
-    let mask = EventMask {
-        connected: ConnectMode::Intercept,
-        get: RequestMode::None,
-        get_many: RequestMode::Disabled,
-        push: RequestMode::Disabled,
-        ..EventMask::DEFAULT
-    };
-    let (sender, mut events) = EventSender::channel(EVENTS, mask);
-    tokio::spawn(async move {
-        while let Some(event) = events.recv().await {
-            if let ProviderMessage::ClientConnected(connected) = event {
-                let may_fetch = connected.inner.endpoint_id.is_some_and(|id| {
-                    communities.may_fetch(&exo_model::id::DeviceId::from_bytes(*id.as_bytes()))
-                });
-                let answer = if may_fetch { Ok(()) } else { Err(AbortReason::Permission) };
-                // The connection may be gone; nobody waits for the answer then.
-                let _ = connected.tx.send(answer).await;
-            }
-        }
-    });
-    sender
 }

@@ -200,7 +200,7 @@ impl Mesh {
         let driver = Driver::new(me);
         let endpoint = bind(&config, switch.clone(), driver.communities()).await?;
         let addresses = AddressBook::open(config.addresses.clone(), &endpoint);
-        let (blobs, blobs_protocol) = Blobs::open(&config.blobs_dir, driver.communities()).await?;
+        let (blobs, blobs_protocol) = Blobs::open(&config.blobs_dir, Arc::new(driver.communities())).await?;
         let gossip = iroh_gossip::net::Gossip::builder().spawn(endpoint.clone());
         let inner = Arc::new(Inner {
             endpoint: endpoint.clone(),

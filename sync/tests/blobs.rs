@@ -1,11 +1,33 @@
-//! Blobs between two nodes: exactly the ranges asked for, only what is
-//! missing, only to members, and no belief in anyone's claims.
+//! Blobs between nodes: exactly the ranges asked for, only what is missing,
+//! only to members, and no belief in anyone's claims. The modules look at one
+//! side each, with stores that stand alone; here whole nodes meet.
 
 mod common;
 
+#[path = "blobs/attachments.rs"]
+mod attachments;
+#[path = "blobs/disk.rs"]
+mod disk;
+#[path = "blobs/hostile.rs"]
+mod hostile;
+#[path = "blobs/kill.rs"]
+mod kill;
+#[path = "blobs/party.rs"]
+mod party;
+#[path = "blobs/rights.rs"]
+mod rights;
+#[path = "blobs/sources.rs"]
+mod sources;
+#[path = "blobs/store.rs"]
+mod store;
+
+use tokio::sync::watch;
+
 use exo_model::id::BlobHash;
 use exo_model::weights::ByteRange;
-use exo_sync::blobs::{ALIGNMENT_BYTES, BlobsError, Fetched, aligned, aligned_len};
+use exo_sync::blobs::{
+    ALIGNMENT_BYTES, BlobsError, FetchError, FetchProgress, FetchRequest, Fetched, aligned, aligned_len,
+};
 
 use common::net::Node;
 use common::{Home, Rng, in_time};
@@ -23,9 +45,19 @@ async fn pair(len: usize) -> (Node, Node, Vec<u8>, BlobHash) {
     let bytes = Rng(len as u64).bytes(len);
     let path = source.home.folder.path().join("model.gguf");
     std::fs::write(&path, &bytes).expect("written");
-    let blob = source.mesh.blobs().add_file(&path).await.expect("added");
+    let blob = source.mesh.blobs().add_file(source.home.community, &path).await.expect("added");
     assert_eq!(blob, exo_model::hash::blake3(&bytes));
     (source, friend, bytes, blob)
+}
+
+fn request(to: &Node, from: &Node, blob: BlobHash, size_bytes: u64, ranges: &[ByteRange]) -> FetchRequest {
+    FetchRequest {
+        community: to.home.community,
+        blob,
+        size_bytes,
+        ranges: ranges.to_vec(),
+        sources: vec![from.home.device()],
+    }
 }
 
 async fn fetch(
@@ -34,8 +66,9 @@ async fn fetch(
     blob: BlobHash,
     size: u64,
     ranges: &[ByteRange],
-) -> Result<Fetched, BlobsError> {
-    in_time("a fetch", to.mesh.fetch(from.home.device(), blob, size, ranges, |_| {})).await
+) -> Result<Fetched, FetchError> {
+    let (progress, _) = watch::channel(FetchProgress::default());
+    in_time("a fetch", to.mesh.fetch(request(to, from, blob, size, ranges), progress)).await
 }
 
 #[tokio::test]
@@ -57,11 +90,12 @@ async fn a_partial_fetch_moves_the_aligned_ranges_and_a_resume_the_rest() {
     let fetched = fetch(&friend, &source, blob, size, &more).await.expect("resumed");
     assert_eq!(fetched.payload_bytes, 2 * BLOCK, "only what was missing");
     let here = aligned_len(&[range(BLOCK, 5 * BLOCK), range(30 * BLOCK, 31 * BLOCK)], size);
-    let mut progress = Vec::new();
-    let whole = [range(0, size)];
-    let all = friend.mesh.fetch(source.home.device(), blob, size, &whole, |b| progress.push(b));
+    let (progress, watching) = watch::channel(FetchProgress::default());
+    let all = friend.mesh.fetch(request(&friend, &source, blob, size, &[range(0, size)]), progress);
     assert_eq!(in_time("the rest", all).await.expect("fetched").payload_bytes, size - here);
-    assert!(progress.is_sorted(), "progress goes forward: {progress:?}");
+    let last = watching.borrow().clone();
+    assert_eq!((last.done_bytes, last.total_bytes, last.received_bytes), (size, size, size - here));
+    assert_eq!(last.sources[0].received_bytes, size - here);
     assert_eq!(blobs.present(blob, size).await.expect("known"), [range(0, size)]);
     assert_eq!(blobs.read(blob, size, range(0, size)).await.expect("here"), bytes);
 }

@@ -17,10 +17,10 @@ use exo_model::decide::Intent;
 use exo_model::id::{BlobHash, ChangeHash, DeviceId, JobId};
 use exo_model::ledger::LockState;
 use exo_model::weights::{ByteRange, LayerRange, ModelManifest};
-use exo_sync::blobs::aligned_len;
+use exo_sync::blobs::{FetchProgress, FetchRequest, aligned_len};
 use exo_sync::mesh::{CommunityMesh, PeerPath};
 use exo_sync::replica::Replica;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::protocol::FromProvider;
 use super::provider::SessionInbox;
@@ -375,14 +375,22 @@ impl StageHost {
         if ranges.iter().find(missing).is_none() || self.is_built_in(&model).await? {
             return Ok(0);
         }
-        let mut last_error = String::from("none of its holders is online");
-        for source in self.sources(known) {
-            match self.mesh.fetch(source, model, size, ranges, |received| progress(received, total)).await {
-                Ok(fetched) => return Ok(fetched.payload_bytes),
-                Err(error) => last_error = error.to_string(),
+        let request = FetchRequest {
+            community: self.replica.state().id,
+            blob: model,
+            size_bytes: size,
+            ranges: ranges.to_vec(),
+            sources: self.sources(known),
+        };
+        let (sender, mut watcher) = watch::channel(FetchProgress::default());
+        let mut fetching = std::pin::pin!(self.mesh.fetch(request, sender));
+        let fetched = loop {
+            tokio::select! {
+                fetched = &mut fetching => break fetched,
+                Ok(()) = watcher.changed() => progress(watcher.borrow_and_update().received_bytes, total),
             }
-        }
-        Err(EngineError::Weights(last_error))
+        };
+        fetched.map(|fetched| fetched.payload_bytes).map_err(|error| EngineError::Weights(error.to_string()))
     }
 
     /// Whether `model` is the one in this very program; if so it is in the
@@ -392,7 +400,7 @@ impl StageHost {
             return Ok(false);
         }
         let path = self.write_starter().await?;
-        let added = self.mesh.blobs().add_file(&path).await;
+        let added = self.mesh.blobs().add_file(self.replica.state().id, &path).await;
         added.map(|_| true).map_err(|error| EngineError::Weights(error.to_string()))
     }
 

@@ -58,7 +58,7 @@ impl Membership {
         // A model that could be shared but not asked helps nobody.
         Tokenizer::from_header(&header).map_err(|error| failed(error.to_string()))?;
         ChatTemplate::from_header(&header).map_err(|error| failed(error.to_string()))?;
-        let file = self.mesh().blobs().add_file(path).await?;
+        let file = self.mesh().blobs().add_file(self.replica().state().id, path).await?;
         let manifest = derive_manifest(&source, file).map_err(|error| failed(error.to_string()))?;
         match self.replica().record(Intent::AddModel(manifest.clone())).await {
             // Shared already: nothing to say again.

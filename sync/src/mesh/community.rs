@@ -11,9 +11,8 @@ use tokio::task::JoinHandle;
 use exo_model::certificate::DeviceCertificate;
 use exo_model::charter::Role;
 use exo_model::feed::{FeedId, Stream};
-use exo_model::id::{BlobHash, CommunityId, DeviceId};
+use exo_model::id::{CommunityId, DeviceId};
 use exo_model::invite::{Contact, Ticket};
-use exo_model::weights::ByteRange;
 
 use super::gossip::{self, Word};
 use super::join::{self, JoinProgress};
@@ -21,7 +20,7 @@ use super::peers::{self, PeerStatus};
 use super::receipts::{Delivery, Receipts};
 use super::stage::{self, StageStream};
 use super::{Inner, LinkError, Mesh, RefusalNote, STAGE_INBOX, lock};
-use crate::blobs::{Blobs, BlobsError, Fetched};
+use crate::blobs::{Blobs, Dialling, FetchError, FetchProgress, FetchRequest, Fetched};
 use crate::hub::{Company, Input, Presence};
 use crate::replica::{Replica, Snapshot};
 
@@ -312,20 +311,21 @@ impl CommunityMesh {
         stage::open(self.inner(), &self.here, device).await
     }
 
-    /// Fetches the missing parts of `ranges` of a blob from `source`.
+    /// Fetches the missing parts of a blob from whoever has them.
     ///
     /// # Errors
-    /// When the source cannot be reached, refuses, or sends wrong bytes.
+    /// See [`FetchError`].
     pub async fn fetch(
         &self,
-        source: DeviceId,
-        blob: BlobHash,
-        size_bytes: u64,
-        ranges: &[ByteRange],
-        progress: impl FnMut(u64) + Send,
-    ) -> Result<Fetched, BlobsError> {
-        let connection = self.inner().dial(source, iroh_blobs::ALPN).await?;
-        self.inner().blobs.fetch(&connection, blob, size_bytes, ranges, progress).await
+        request: FetchRequest,
+        progress: watch::Sender<FetchProgress>,
+    ) -> Result<Fetched, FetchError> {
+        let inner = self.inner().clone();
+        let dial = move |device: DeviceId| -> Dialling {
+            let inner = inner.clone();
+            Box::pin(async move { inner.dial(device, iroh_blobs::ALPN).await })
+        };
+        self.inner().blobs.fetch(request, Arc::new(dial), progress).await
     }
 
     pub(super) fn here(&self) -> &Here {

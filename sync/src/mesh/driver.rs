@@ -14,6 +14,7 @@ use exo_model::id::{CommunityId, DeviceId};
 use super::community::Here;
 use super::link::Link;
 use super::{ALPN_SYNC, Inner, link, lock};
+use crate::blobs::BlobAccess;
 use crate::hub::{Effect, Farewell, Hub, Input, LinkId, Random};
 
 /// Close code "you are not a member".
@@ -44,14 +45,16 @@ impl Communities {
         self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(community)
     }
 
-    /// Whether a device may fetch models from here.
-    pub(crate) fn may_fetch(&self, device: &DeviceId) -> bool {
-        self.all().iter().any(|here| here.replica().snapshot().may_fetch(device))
-    }
-
     /// Whether a device is in a community that is open here.
     pub(crate) fn knows(&self, device: &DeviceId) -> bool {
         self.all().iter().any(|here| here.admits(device))
+    }
+}
+
+/// Keepers fetch nothing: models are not sealed.
+impl BlobAccess for Communities {
+    fn is_member(&self, peer: &DeviceId, community: &CommunityId) -> bool {
+        self.get(community).is_some_and(|here| here.replica().snapshot().may_fetch(peer))
     }
 }
 
