@@ -6,8 +6,10 @@
 //! told. Keys are tended here too: started, sealed to who may have them, asked
 //! for. Callers are async tasks; SQLite never runs on their runtime.
 
+mod archive;
 mod founding;
 mod intake;
+mod kept;
 mod keys;
 mod proofs;
 mod reading;
@@ -25,7 +27,7 @@ use exo_model::community::{CommunityState, ComposeError};
 use exo_model::decide::{Intent, Refusal};
 use exo_model::feed::document::DocumentError;
 use exo_model::feed::{FeedId, FeedPosition, LineId, Rejection, Run, VerifiedEvent};
-use exo_model::id::{ChangeHash, CommunityId, KeyId, SealingPublicKey};
+use exo_model::id::{ChangeHash, CommunityId, DeviceId, KeyId, SealingPublicKey};
 use exo_model::port::{Clock, Entropy, Signer};
 use exo_model::sealing::{SealedKey, SealingKey};
 use exo_model::text::TextError;
@@ -101,6 +103,9 @@ pub enum ReplicaError {
     /// A name is not usable.
     #[error(transparent)]
     Name(#[from] TextError),
+    /// Keys that came another way than by a feed cannot be kept.
+    #[error("keeping keys beside the event store: {0}")]
+    Keys(std::io::Error),
     /// The thread is gone.
     #[error("the event store is closed")]
     Closed,
@@ -123,6 +128,9 @@ enum Command {
     ReadLine(FeedId, FeedPosition, u64, Reply<Option<LineRun>>),
     SealGovernance(SealingPublicKey, Reply<SealedGovernance>),
     LearnGovernance(SealedGovernance, Reply<()>),
+    Import(Box<LineRun>, Reply<Ingested>),
+    LearnSeals(Vec<VerifiedEvent>, Option<Arc<SealingKey>>, Reply<usize>),
+    LearnWithPhrase(Arc<SealingKey>, Reply<usize>),
     Tend(Reply<()>),
     Audit(Reply<usize>),
     Close(oneshot::Sender<()>),
@@ -150,6 +158,7 @@ pub struct ReplicaConfig {
 /// A handle to the replica's thread; cheap to clone.
 #[derive(Clone)]
 pub struct Replica {
+    device: DeviceId,
     inbox: SyncSender<Command>,
     snapshot: watch::Receiver<Snapshot>,
 }
@@ -164,13 +173,19 @@ impl Replica {
         config: ReplicaConfig,
         observer: impl FnMut(Update) + Send + 'static,
     ) -> Result<(Self, JoinHandle<()>), ReplicaError> {
+        let device = config.signer.device();
         let (worker, snapshot) = Worker::open(config, Box::new(observer))?;
         let (inbox, commands) = sync_channel(INBOX);
         let thread = std::thread::Builder::new()
             .name("replica".into())
             .spawn(move || worker.run(&commands))
             .map_err(ReplicaError::Thread)?;
-        Ok((Self { inbox, snapshot }, thread))
+        Ok((Self { device, inbox, snapshot }, thread))
+    }
+
+    /// The device that writes here.
+    pub const fn device(&self) -> DeviceId {
+        self.device
     }
 
     /// Records what `intent` means, durably, and returns its change.

@@ -18,6 +18,8 @@ use exo_model::ledger::LedgerFault;
 use exo_model::port::{ChangeStore as _, Clock, Entropy, Signer};
 use exo_model::quota::Quotas;
 
+use super::intake::Origin;
+use super::kept::KeptKeys;
 use super::reading::replacing;
 use super::remembering::Memory;
 use super::{Command, ReplicaConfig, ReplicaError, Reply, Snapshot, Update};
@@ -40,6 +42,7 @@ pub(super) struct Worker {
     signer: Arc<dyn Signer>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) memory: Memory,
+    pub(super) kept: KeptKeys,
     /// Where the next comparison begins.
     compared: usize,
     observer: Box<dyn FnMut(Update) + Send>,
@@ -53,6 +56,7 @@ impl Worker {
     ) -> Result<(Self, watch::Receiver<Snapshot>), ReplicaError> {
         let store = Store::open(&config.path)?;
         let memory = Memory::beside(&config.path);
+        let kept = KeptKeys::beside(&config.path);
         let community = Community::new(config.community, config.signer.device(), config.sealing);
         let empty = Snapshot { state: Arc::new(community.state().clone()), digest: [0; 32], change_count: 0 };
         let (snapshot, receiver) = watch::channel(empty);
@@ -64,10 +68,12 @@ impl Worker {
             signer: config.signer,
             entropy: config.entropy,
             memory,
+            kept,
             compared: 0,
             observer,
             snapshot,
         };
+        worker.recall_keys();
         let cursors: BTreeMap<LineId, u64> = config.view_cursors.into_iter().collect();
         let events = worker.read_back(&cursors)?;
         worker.note_changes(events.len());
@@ -81,7 +87,9 @@ impl Worker {
         while let Ok(command) = commands.recv() {
             match command {
                 Command::Record(intent, reply) => answer(reply, self.record(*intent)),
-                Command::Ingest(run, after, reply) => answer(reply, self.ingest(*run, after)),
+                Command::Ingest(run, after, reply) => {
+                    answer(reply, self.ingest(*run, after, Origin::Peer));
+                }
                 Command::Positions(reply) => answer(reply, self.positions()),
                 Command::Compare(known, reply) => answer(reply, self.compare(&known)),
                 Command::ReadRun(feed, after_seq, reply) => {
@@ -94,6 +102,16 @@ impl Worker {
                     answer(reply, Ok(self.seal_governance(&recipient)))
                 }
                 Command::LearnGovernance(keys, reply) => answer(reply, self.learn_governance(&keys)),
+                Command::Import(run, reply) => {
+                    let LineRun { after, run } = *run;
+                    answer(reply, self.ingest(run, Some(after), Origin::Archive));
+                }
+                Command::LearnSeals(events, recovery, reply) => {
+                    answer(reply, self.learn_seals(&events, recovery.as_deref()));
+                }
+                Command::LearnWithPhrase(recovery, reply) => {
+                    answer(reply, self.learn_with_phrase(&recovery));
+                }
                 Command::Tend(reply) => answer(reply, self.tend()),
                 Command::Audit(reply) => answer(reply, self.audit()),
                 Command::Close(reply) => {
