@@ -124,7 +124,8 @@ pub(crate) fn restore(
     // Deleted again by its destructor unless it is put in its place.
     let draft = tempfile::Builder::new().prefix(".restoring-").tempdir_in(parent).map_err(failed)?;
     folder::restrict(draft.path()).map_err(failed)?;
-    let mut restoring = Restoring { archive, draft: draft.path(), phrase, key: SecretKey::generate(&OsEntropy) };
+    let mut restoring =
+        Restoring { archive, draft: draft.path(), phrase, key: SecretKey::generate(&OsEntropy) };
     let (communities, serial) = restoring.communities(store_of)?;
     let certificate = restoring.device(serial)?;
     let blobs = restoring.blobs()?.into_iter().map(|name| root.join(BLOBS_FOLDER).join(name)).collect();
@@ -185,10 +186,8 @@ impl Restoring<'_> {
         let certificate = folder::certify(&self.key, self.phrase, serial.saturating_add(1))?;
         let write = |name: &str, bytes: &[u8]| {
             let path = self.draft.join(name);
-            folder::write_private(&path, bytes).map_err(|error| ArchiveError::Io {
-                path,
-                source: std::io::Error::other(error.to_string()),
-            })
+            folder::write_private(&path, bytes)
+                .map_err(|error| ArchiveError::Io { path, source: std::io::Error::other(error.to_string()) })
         };
         write("device.key", &self.key.to_bytes())?;
         write("device.cert", &codec::encode(&certificate))?;

@@ -113,7 +113,8 @@ impl Archive {
     pub(crate) fn save_blob(&mut self, blob: &BlobIn, out: &mut dyn Write) -> Result<(), ArchiveError> {
         let failed = |source| unreadable(&self.path, source);
         self.input.seek(SeekFrom::Start(blob.offset)).map_err(failed)?;
-        let mut checked = Checked { input: (&mut self.input).take(blob.size_bytes), hasher: ContentHasher::default() };
+        let mut checked =
+            Checked { input: (&mut self.input).take(blob.size_bytes), hasher: ContentHasher::default() };
         let copied = io::copy(&mut checked, out).map_err(failed)?;
         if copied == blob.size_bytes && checked.hasher.finish() == blob.hash {
             Ok(())
@@ -153,7 +154,8 @@ impl<'a> Reading<'a> {
                 [TAG_END] => break,
                 [TAG_KEEPSAKES] if header.kind == Kind::Backup && index.keepsakes.is_none() => {
                     let bytes = self.sized(KEEPSAKES_BYTES_MAX)?;
-                    let read = codec::decode(&bytes, KEEPSAKES_BYTES_MAX).map_err(|_| ArchiveError::Damaged)?;
+                    let read =
+                        codec::decode(&bytes, KEEPSAKES_BYTES_MAX).map_err(|_| ArchiveError::Damaged)?;
                     index.keepsakes = Some(read);
                 }
                 [TAG_COMMUNITY] if index.communities.len() < header.kind.communities_max() => {
@@ -170,7 +172,10 @@ impl<'a> Reading<'a> {
     fn header(&mut self) -> Result<Header, ArchiveError> {
         // Something else altogether may be shorter than our first bytes.
         let mut magic = Vec::new();
-        self.take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(|source| self.failed(source))?;
+        self.by_ref()
+            .take(MAGIC.len() as u64)
+            .read_to_end(&mut magic)
+            .map_err(|source| self.failed(source))?;
         if magic != MAGIC {
             return Err(ArchiveError::NotAnArchive);
         }
@@ -199,7 +204,7 @@ impl<'a> Reading<'a> {
             return Err(ArchiveError::Damaged);
         }
         let offset = self.position;
-        let mut checked = Checked { input: (&mut *self).take(size_bytes), hasher: ContentHasher::default() };
+        let mut checked = Checked { input: self.by_ref().take(size_bytes), hasher: ContentHasher::default() };
         let copied = io::copy(&mut checked, &mut io::sink());
         let found = checked.hasher.finish();
         let copied = copied.map_err(|source| self.failed(source))?;
@@ -243,7 +248,7 @@ impl<'a> Reading<'a> {
     /// Grows with what is really there.
     fn bytes(&mut self, length: usize) -> Result<Vec<u8>, ArchiveError> {
         let mut bytes = Vec::new();
-        self.take(length as u64).read_to_end(&mut bytes).map_err(|source| self.failed(source))?;
+        self.by_ref().take(length as u64).read_to_end(&mut bytes).map_err(|source| self.failed(source))?;
         if bytes.len() == length { Ok(bytes) } else { Err(ArchiveError::Damaged) }
     }
 

@@ -97,11 +97,7 @@ pub(super) enum Input<R: Read + Seek> {
 
 impl<R: Read + Seek> Input<R> {
     /// Opens the seal, where there is one.
-    pub(super) fn open(
-        path: &Path,
-        inner: R,
-        passphrase: Option<&Passphrase>,
-    ) -> Result<Self, ArchiveError> {
+    pub(super) fn open(path: &Path, inner: R, passphrase: Option<&Passphrase>) -> Result<Self, ArchiveError> {
         let mut inner = BufReader::with_capacity(64 * 1024, inner);
         let start = inner.fill_buf().map_err(|source| unreadable(path, source))?;
         if !start.starts_with(AGE_MAGIC) {

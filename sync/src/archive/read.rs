@@ -211,8 +211,7 @@ impl<R: Read + Seek> Importing<'_, R> {
             let Ok(run) = gate::admit(run, &FeedPosition::START) else { continue };
             let (mut context, none) = (FeedContext::default(), Keyring::default());
             let changes = run.changes().iter().zip(run.hashes());
-            let events =
-                changes.map(|(change, hash)| context.open(&line, change, *hash, &none)).collect();
+            let events = changes.map(|(change, hash)| context.open(&line, change, *hash, &none)).collect();
             self.imported.keys += self.replica.learn_seals(events, recovery.clone())? as u64;
         }
         Ok(())
@@ -304,7 +303,11 @@ impl<R: Read + Seek> Importing<'_, R> {
 
 /// Reads `length` bytes in place of what is in `frame`. Grows with what is
 /// really there.
-fn read_frame(input: &mut (impl Read + ?Sized), length: usize, frame: &mut Vec<u8>) -> Result<(), ArchiveError> {
+fn read_frame(
+    input: &mut (impl Read + ?Sized),
+    length: usize,
+    frame: &mut Vec<u8>,
+) -> Result<(), ArchiveError> {
     frame.clear();
     let read = input.take(length as u64).read_to_end(frame).map_err(unreadable)?;
     if read == length { Ok(()) } else { Err(ExportError::Damaged.into()) }

@@ -43,8 +43,7 @@ impl Waypoints {
     /// # Errors
     /// [`ArchiveError::Waypoints`].
     pub fn decode(bytes: &[u8]) -> Result<Self, ArchiveError> {
-        let read: Self =
-            codec::decode(bytes, WAYPOINTS_BYTES_MAX).map_err(|_| ArchiveError::Waypoints)?;
+        let read: Self = codec::decode(bytes, WAYPOINTS_BYTES_MAX).map_err(|_| ArchiveError::Waypoints)?;
         if read.0.is_sorted_by(|one, other| (one.frame, one.seq) < (other.frame, other.seq)) {
             Ok(read)
         } else {

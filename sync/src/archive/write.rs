@@ -101,14 +101,16 @@ impl Writing<'_> {
         while at.seq < end.seq {
             let run = self.store.read_run(line, at.seq, RUN_BYTES_MAX)?;
             let run = run.ok_or(StoreError::Damaged("changes are missing"))?;
-            let run = gate::admit(run, &at).map_err(|_| StoreError::Damaged("a feed is not what was signed"))?;
+            let run =
+                gate::admit(run, &at).map_err(|_| StoreError::Damaged("a feed is not what was signed"))?;
             if let Some(signature) = last.replace(run.signature()) {
                 signatures.push((at.seq, signature));
             }
             at = run.end();
             changes.extend_from_slice(run.changes());
         }
-        let signature = last.filter(|_| at == end).ok_or(StoreError::Damaged("a feed's end is another change"))?;
+        let signature =
+            last.filter(|_| at == end).ok_or(StoreError::Damaged("a feed's end is another change"))?;
         Ok((Run { feed: line.feed, first_seq: 1, changes, signature }, signatures))
     }
 

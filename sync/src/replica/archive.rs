@@ -89,9 +89,7 @@ impl Worker {
             for run in self.read_from(line.id, FeedPosition::START)? {
                 let changes = run.changes().iter().zip(run.hashes());
                 let events: Vec<_> = changes
-                    .map(|(change, hash)| {
-                        context.open(&line.id, change, *hash, self.community.keyring())
-                    })
+                    .map(|(change, hash)| context.open(&line.id, change, *hash, self.community.keyring()))
                     .collect();
                 learned += self.learn_seals(&events, Some(recovery))?;
             }

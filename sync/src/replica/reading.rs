@@ -136,7 +136,11 @@ impl Worker {
     }
 
     /// The runs of a stored line after a change of it, through the gate.
-    pub(super) fn read_from(&self, line: LineId, start: FeedPosition) -> Result<Vec<AcceptedRun>, ReplicaError> {
+    pub(super) fn read_from(
+        &self,
+        line: LineId,
+        start: FeedPosition,
+    ) -> Result<Vec<AcceptedRun>, ReplicaError> {
         let end = self.store.position(line)?;
         let mut at = start;
         let mut runs = Vec::new();

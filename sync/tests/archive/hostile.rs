@@ -52,7 +52,8 @@ fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>) {
         1 => bytes[at] = rng.bytes(1)[0],
         2 => bytes.truncate(at.max(1)),
         _ => {
-            let piece = rng.bytes(1 + rng.below(9));
+            let len = 1 + rng.below(9);
+            let piece = rng.bytes(len);
             bytes.splice(at..at, piece);
         }
     }

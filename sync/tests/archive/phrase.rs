@@ -72,7 +72,8 @@ async fn the_phrase_opens_what_is_stored_already() {
     std::fs::remove_file(again.folder.path().join("store.keys")).expect("removed");
     let again = again.reopen().await;
     assert!(again.state().charter.members.is_empty(), "nothing opens the charter");
-    let learned = again.replica.learn_with_phrase(Person::new(2).phrase.recovery_key()).await.expect("learned");
+    let learned =
+        again.replica.learn_with_phrase(Person::new(2).phrase.recovery_key()).await.expect("learned");
     assert!(learned >= 4, "governance, members, moderators or not, the channel: {learned}");
     assert_eq!(again.state().hash(), ana.state().hash());
     assert_eq!(again.texts(), ["hello", "hello yourself"]);
