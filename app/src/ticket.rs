@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use exo_model::invite::{Ticket, TicketError};
 use tempfile::NamedTempFile;
 
+#[cfg_attr(not(test), expect(unused_imports, reason = "no face asks for it yet"))]
 pub(crate) use picture::{Code, Ground, code_for_picture, code_for_terminal};
 
 /// What a link starts with; the ticket's text follows.

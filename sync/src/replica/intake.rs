@@ -240,6 +240,10 @@ impl Worker {
     /// The last change of an authentic run that is stored; the one it follows
     /// where none is.
     fn furthest_stored(&self, run: &AcceptedRun) -> Result<FeedPosition, ReplicaError> {
+        // Where the last is stored, so is all before it.
+        if self.store.line_through(run.feed(), &run.end())?.is_some() {
+            return Ok(run.end());
+        }
         let mut furthest = run.start();
         for (seq, hash) in (run.first_seq()..).zip(run.hashes()) {
             let at = FeedPosition { seq, hash: *hash };
