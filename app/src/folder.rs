@@ -307,7 +307,7 @@ impl Folder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let phrase = RecoveryPhrase::generate(entropy);
                 let certificate =
-                    certify(key, &phrase).map_err(|_| FolderError::Certificate(path.clone()))?;
+                    certify(key, &phrase, 1).map_err(|_| FolderError::Certificate(path.clone()))?;
                 let words = phrase.words().join(" ");
                 write_private(&self.phrase_path(), format!("{words}\n").as_bytes())?;
                 write_private(&path, &codec::encode(&certificate))?;
@@ -371,15 +371,19 @@ impl Folder {
     }
 }
 
-/// The person's word that this is their device.
-fn certify(key: &SecretKey, phrase: &RecoveryPhrase) -> Result<DeviceCertificate, CertificateError> {
+/// The person's word that this is their device, number `serial` of them.
+pub(crate) fn certify(
+    key: &SecretKey,
+    phrase: &RecoveryPhrase,
+    serial: u64,
+) -> Result<DeviceCertificate, CertificateError> {
     let claims = DeviceClaims {
         person: phrase.person(),
         recovery: phrase.recovery_key().public(),
         device: key.device(),
         sealing: SealingKey::of_device(key).public(),
         name: machine_name(),
-        serial: 1,
+        serial,
     };
     let acceptance = claims.accept(Enroller::Phrase, key);
     DeviceCertificate::sign_with_phrase(claims, acceptance, phrase)
@@ -396,7 +400,7 @@ fn machine_name() -> String {
 
 /// Writes beside the target and renames, so that a crash leaves the old file
 /// or the new one; readable by the owner only.
-fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
     let failed = |source| FolderError::Io { path: path.to_owned(), source };
     let draft = path.with_extension("draft");
     let mut options = OpenOptions::new();
@@ -410,13 +414,13 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
 }
 
 #[cfg(unix)]
-fn restrict(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn restrict(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 
 #[cfg(not(unix))]
-fn restrict(_folder: &Path) -> std::io::Result<()> {
+pub(crate) fn restrict(_folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 

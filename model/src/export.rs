@@ -13,18 +13,30 @@
 //! passphrases around them.
 
 use crate::codec::{self, DecodeError};
-use crate::feed::{FeedId, Run};
+use crate::envelope::ENVELOPE_BYTES_MAX;
+use crate::feed::{FeedId, Run, SEGMENT_CHANGES_MAX};
 use crate::id::CommunityId;
 
 /// What every export starts with.
 pub const MAGIC: &[u8; 8] = b"exo-comm";
 /// The version this build writes and reads.
 pub const EXPORT_VERSION: u8 = 1;
-/// Longest frame: one line of one segment of a feed.
-pub const FRAME_BYTES_MAX: usize = 64 << 20;
+/// Longest frame: one line of one segment of a feed, however much its author
+/// wrote. Were it less, a member could make everyone's exports fail.
+#[expect(clippy::cast_possible_truncation, reason = "8,192")]
+pub const FRAME_BYTES_MAX: usize =
+    SEGMENT_CHANGES_MAX as usize * (ENVELOPE_BYTES_MAX + CHANGE_BYTES) + FRAME_HEAD_BYTES;
+/// Bytes of [`FrameReader::new`].
+pub const HEAD_LEN: usize = MAGIC.len() + 1 + CommunityId::LEN;
+/// Bytes of the digest at the end.
+pub const DIGEST_LEN: usize = 32;
+/// Bytes of a frame's length; zeros stand for the end.
+pub const LENGTH_LEN: usize = 4;
 
-const DIGEST_LEN: usize = 32;
-const LENGTH_LEN: usize = 4;
+/// Bytes around a change's payload, at most.
+const CHANGE_BYTES: usize = 32;
+/// Bytes around a run's changes, at most.
+const FRAME_HEAD_BYTES: usize = 1_024;
 
 /// Bytes that are no export, or not a whole one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,19 +136,13 @@ impl<'a> Importer<'a> {
     /// # Errors
     /// See [`ExportError`].
     pub fn new(bytes: &'a [u8]) -> Result<Self, ExportError> {
-        let rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or(ExportError::NotAnExport)?;
-        let (version, rest) = rest.split_first().ok_or(ExportError::Damaged)?;
-        if *version != EXPORT_VERSION {
-            return Err(ExportError::Version(*version));
-        }
-        let (community, rest) =
-            rest.split_first_chunk::<{ CommunityId::LEN }>().ok_or(ExportError::Damaged)?;
+        let (community, rest) = head_of(bytes)?;
         let (rest, digest) = rest.split_last_chunk::<DIGEST_LEN>().ok_or(ExportError::Damaged)?;
         if blake3::hash(&bytes[..bytes.len() - DIGEST_LEN]).as_bytes() != digest {
             return Err(ExportError::Damaged);
         }
         let rest = rest.strip_suffix([0; LENGTH_LEN].as_slice()).ok_or(ExportError::Damaged)?;
-        Ok(Self { community: CommunityId::from_bytes(*community), rest, last: None, frames: 0 })
+        Ok(Self { community, rest, last: None, frames: 0 })
     }
 
     /// Which community it is of.
@@ -151,9 +157,7 @@ impl<'a> Importer<'a> {
             return Err(ExportError::TooLong(length));
         }
         let (frame, rest) = rest.split_at_checked(length).ok_or(ExportError::Damaged)?;
-        let run: Run = codec::decode(frame, FRAME_BYTES_MAX)
-            .map_err(|reason| ExportError::Frame { index: self.frames, reason })?;
-        let place = check_order(self.frames, &self.community, self.last.as_ref(), &run, frame)?;
+        let (run, place) = decode_frame(self.frames, &self.community, self.last.as_ref(), frame)?;
         self.rest = rest;
         self.last = Some(place);
         self.frames += 1;
@@ -174,6 +178,93 @@ impl Iterator for Importer<'_> {
         }
         Some(run)
     }
+}
+
+/// Reads an export of any length, of which the caller holds one frame at a
+/// time. What it says of frames counts only once [`FrameReader::finish`] found
+/// the export whole: go through all of it first.
+#[derive(Debug)]
+pub struct FrameReader {
+    community: CommunityId,
+    hasher: blake3::Hasher,
+    last: Option<(FeedId, blake3::Hash)>,
+    frames: usize,
+}
+
+impl FrameReader {
+    /// Begins with the first [`HEAD_LEN`] bytes.
+    ///
+    /// # Errors
+    /// See [`ExportError`].
+    pub fn new(head: &[u8; HEAD_LEN]) -> Result<Self, ExportError> {
+        let (community, _) = head_of(head)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(head);
+        Ok(Self { community, hasher, last: None, frames: 0 })
+    }
+
+    /// Which community it is of.
+    pub const fn community(&self) -> CommunityId {
+        self.community
+    }
+
+    /// The length of the next frame, of which nothing is read or made room for
+    /// yet; `None` at the end.
+    ///
+    /// # Errors
+    /// [`ExportError::TooLong`].
+    pub fn length(&mut self, bytes: [u8; LENGTH_LEN]) -> Result<Option<usize>, ExportError> {
+        self.hasher.update(&bytes);
+        match u32::from_be_bytes(bytes) as usize {
+            0 => Ok(None),
+            length if length > FRAME_BYTES_MAX => Err(ExportError::TooLong(length)),
+            length => Ok(Some(length)),
+        }
+    }
+
+    /// The frame that had this length.
+    ///
+    /// # Errors
+    /// See [`ExportError`].
+    pub fn frame(&mut self, frame: &[u8]) -> Result<Run, ExportError> {
+        self.hasher.update(frame);
+        let (run, place) = decode_frame(self.frames, &self.community, self.last.as_ref(), frame)?;
+        self.last = Some(place);
+        self.frames += 1;
+        Ok(run)
+    }
+
+    /// Compares with the digest at the end.
+    ///
+    /// # Errors
+    /// [`ExportError::Damaged`].
+    pub fn finish(self, digest: &[u8; DIGEST_LEN]) -> Result<(), ExportError> {
+        if self.hasher.finalize().as_bytes() == digest { Ok(()) } else { Err(ExportError::Damaged) }
+    }
+}
+
+/// The community that an export's first bytes name, and the bytes after them.
+fn head_of(bytes: &[u8]) -> Result<(CommunityId, &[u8]), ExportError> {
+    let rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or(ExportError::NotAnExport)?;
+    let (version, rest) = rest.split_first().ok_or(ExportError::Damaged)?;
+    if *version != EXPORT_VERSION {
+        return Err(ExportError::Version(*version));
+    }
+    let (community, rest) = rest.split_first_chunk::<{ CommunityId::LEN }>().ok_or(ExportError::Damaged)?;
+    Ok((CommunityId::from_bytes(*community), rest))
+}
+
+/// A frame's run, and its place.
+fn decode_frame(
+    index: usize,
+    community: &CommunityId,
+    last: Option<&(FeedId, blake3::Hash)>,
+    frame: &[u8],
+) -> Result<(Run, (FeedId, blake3::Hash)), ExportError> {
+    let run: Run =
+        codec::decode(frame, FRAME_BYTES_MAX).map_err(|reason| ExportError::Frame { index, reason })?;
+    let place = check_order(index, community, last, &run, frame)?;
+    Ok((run, place))
 }
 
 /// The place of a frame, which must be after the last one's.

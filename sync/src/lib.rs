@@ -1,6 +1,7 @@
 //! The mesh: how a community's truth and bytes get from peer to peer.
 //!
 //! - [`store`]: `store.db`, the signed changes on disk;
+//! - [`archive`]: a community out of its store into a file, and back in;
 //! - [`replica`]: the thread that owns the store, gates, stores, reduces, tells;
 //! - [`session`]: one sync exchange, without I/O; [`wire`]: its frames;
 //! - [`hub`]: whom to link with, when to exchange, what to gossip, without I/O;
@@ -14,6 +15,7 @@
 //! addresses found in tickets and in the community's own cluster feeds, and
 //! relays that the community named.
 
+pub mod archive;
 pub mod blobs;
 pub mod hub;
 pub mod mesh;

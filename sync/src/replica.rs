@@ -7,9 +7,11 @@
 //! for. A keeper's replica carries and does nothing else. Callers are async
 //! tasks; SQLite never runs on their runtime.
 
+mod archive;
 mod founding;
 mod intake;
 mod keeping;
+mod kept;
 mod keys;
 mod proofs;
 mod reading;
@@ -159,6 +161,9 @@ pub enum ReplicaError {
     /// A name is not usable.
     #[error(transparent)]
     Name(#[from] TextError),
+    /// Keys that came another way than by a feed cannot be kept.
+    #[error("keeping keys beside the event store: {0}")]
+    Keys(std::io::Error),
     /// The thread is gone.
     #[error("the event store is closed")]
     Closed,
@@ -182,6 +187,9 @@ enum Command {
     LearnGovernance(SealedGovernance, Reply<()>),
     KeeperAnchor(Reply<KeeperAnchor>),
     Keep(Box<KeeperAnchor>, u64, Reply<()>),
+    Import(Box<LineRun>, Reply<Ingested>),
+    LearnSeals(Vec<VerifiedEvent>, Option<Arc<SealingKey>>, Reply<usize>),
+    LearnWithPhrase(Arc<SealingKey>, Reply<usize>),
     Tend(Reply<()>),
     Audit(Reply<usize>),
     Close(oneshot::Sender<()>),
@@ -209,6 +217,7 @@ pub struct ReplicaConfig {
 /// A handle to the replica's thread; cheap to clone.
 #[derive(Clone)]
 pub struct Replica {
+    device: DeviceId,
     inbox: SyncSender<Command>,
     snapshot: watch::Receiver<Snapshot>,
 }
@@ -223,13 +232,19 @@ impl Replica {
         config: ReplicaConfig,
         observer: impl FnMut(Update) + Send + 'static,
     ) -> Result<(Self, JoinHandle<()>), ReplicaError> {
+        let device = config.signer.device();
         let (worker, snapshot) = Worker::open(config, Box::new(observer))?;
         let (inbox, commands) = sync_channel(INBOX);
         let thread = std::thread::Builder::new()
             .name("replica".into())
             .spawn(move || worker.run(&commands))
             .map_err(ReplicaError::Thread)?;
-        Ok((Self { inbox, snapshot }, thread))
+        Ok((Self { device, inbox, snapshot }, thread))
+    }
+
+    /// The device that writes here.
+    pub const fn device(&self) -> DeviceId {
+        self.device
     }
 
     /// Records what `intent` means, durably, and returns its change.

@@ -7,6 +7,7 @@
 //! survives a power cut.
 
 mod lines;
+mod snapshot;
 
 use std::path::{Path, PathBuf};
 

@@ -4,6 +4,7 @@
 //! signed; then every figure is taken from those very changes. Sizes grow
 //! tenfold, to show how the figures grow. On one thread.
 
+mod archive;
 mod charter;
 pub(super) mod memory;
 mod people;

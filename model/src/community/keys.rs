@@ -36,6 +36,13 @@ impl Community {
         opened.into_iter().filter_map(|(_, _, key)| key.ok()).flat_map(|key| self.learn_key(key)).collect()
     }
 
+    /// The same for what is sealed to this device, in events that are not in
+    /// its feeds yet: from an export, whose charter is sealed with these keys.
+    pub fn open_mine(&mut self, events: &[VerifiedEvent]) -> BTreeSet<FeedId> {
+        let opened = self.seals_for(&self.local.sealing, events);
+        opened.into_iter().filter_map(|(_, _, key)| key.ok()).flat_map(|key| self.learn_key(key)).collect()
+    }
+
     /// What the seals for `sealing` in these events open to, of keys that are
     /// not here yet.
     fn seals_for(

@@ -29,6 +29,17 @@ const LONG_LINES_MAX: usize = 64;
 /// Payload beyond which a run may be the beginning of a longer line, bytes.
 const LONG_RUN_BYTES: usize = RUN_BYTES_MAX / 2;
 
+/// Where a run comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A peer sent it, of its own accord.
+    Peer,
+    /// The owner of this machine imports it: what is authentic and has its
+    /// place in the community is wanted, however much it is, and also before
+    /// this device is a member (a restored one is not yet).
+    Archive,
+}
+
 /// What is stored of the segment before one that begins.
 pub(super) enum Before {
     /// It ends where the new one says, or there is none.
@@ -42,14 +53,19 @@ pub(super) enum Before {
 impl Worker {
     /// Takes a run that follows the change `after`, or the first line of its
     /// feed where that is not said.
-    pub(super) fn ingest(&mut self, run: Run, after: Option<ChangeHash>) -> Result<Ingested, ReplicaError> {
+    pub(super) fn ingest(
+        &mut self,
+        run: Run,
+        after: Option<ChangeHash>,
+        origin: Origin,
+    ) -> Result<Ingested, ReplicaError> {
         if run.feed.community != self.community.id() {
             return Err(ReplicaError::OtherCommunity);
         }
         if self.keeping.is_some() {
             return self.carry(run, after);
         }
-        if !self.has_place(&run)? {
+        if !self.has_place(&run, origin)? {
             return Ok(Ingested::Deferred);
         }
         let start = self.start_of(&run, after)?;
@@ -65,7 +81,8 @@ impl Worker {
         if parts && !self.may_part(&new)? {
             return Err(Rejection::Fork { seq: new.first_seq() }.into());
         }
-        if !is_next || !self.may_wait(&new) || !self.is_within_quota(&new) {
+        let is_within_quota = |worker: &mut Self| origin == Origin::Archive || worker.is_within_quota(&new);
+        if !is_next || !self.may_wait(&new) || !is_within_quota(self) {
             return Ok(Ingested::Deferred);
         }
         let count = new.changes().len();
@@ -145,7 +162,7 @@ impl Worker {
     }
 
     /// Whether the run's author and stream are known, and what it needs is.
-    fn has_place(&self, run: &Run) -> Result<bool, ReplicaError> {
+    fn has_place(&self, run: &Run, origin: Origin) -> Result<bool, ReplicaError> {
         let feed = &run.feed;
         if self.community.charter().is_empty() && self.store.lines(feed.community)?.is_empty() {
             return Ok(is_founding(run));
@@ -159,13 +176,14 @@ impl Worker {
         }
         // A keeper has no key to write anything else with.
         let carries_only = charter.role_of(&feed.device) == Some(Role::Keeper);
+        let takes_words = origin == Origin::Archive || self.is_member();
         Ok(match feed.stream {
             Stream::Charter | Stream::Keys => true,
             _ if carries_only => false,
             // Feeds are bounded by members and channels.
-            Stream::Channel(channel) => charter.channels.contains_key(&channel) && self.is_member(),
+            Stream::Channel(channel) => charter.channels.contains_key(&channel) && takes_words,
             // What a newcomer could not read yet comes when it can be.
-            _ => self.is_member(),
+            _ => takes_words,
         } && self.has_feed_room(feed))
     }
 
@@ -232,6 +250,10 @@ impl Worker {
     /// The last change of an authentic run that is stored; the one it follows
     /// where none is.
     pub(super) fn furthest_stored(&self, run: &AcceptedRun) -> Result<FeedPosition, ReplicaError> {
+        // Where the last is stored, so is all before it.
+        if self.store.line_through(run.feed(), &run.end())?.is_some() {
+            return Ok(run.end());
+        }
         let mut furthest = run.start();
         for (seq, hash) in (run.first_seq()..).zip(run.hashes()) {
             let at = FeedPosition { seq, hash: *hash };

@@ -19,6 +19,8 @@ use exo_model::port::{ChangeStore as _, Clock, Entropy, Signer, StoredLine};
 use exo_model::quota::Quotas;
 
 use super::keeping::{Keeping, KeepingError};
+use super::intake::Origin;
+use super::kept::KeptKeys;
 use super::reading::replacing;
 use super::remembering::Memory;
 use super::{Command, ReplicaConfig, ReplicaError, Reply, Snapshot, Update};
@@ -47,6 +49,7 @@ pub(super) struct Worker {
     pub(super) path: PathBuf,
     /// What this replica goes by, if it is a keeper's.
     pub(super) keeping: Option<Keeping>,
+    pub(super) kept: KeptKeys,
     /// Where the next comparison begins.
     compared: usize,
     observer: Box<dyn FnMut(Update) + Send>,
@@ -60,6 +63,7 @@ impl Worker {
     ) -> Result<(Self, watch::Receiver<Snapshot>), ReplicaError> {
         let store = Store::open(&config.path)?;
         let memory = Memory::beside(&config.path);
+        let kept = KeptKeys::beside(&config.path);
         let community = Community::new(config.community, config.signer.device(), config.sealing);
         let keeping = Keeping::read(&config.path)?;
         if keeping.as_ref().is_some_and(|keeping| keeping.community() != config.community) {
@@ -80,6 +84,7 @@ impl Worker {
             ends,
             path: config.path,
             keeping,
+            kept,
             compared: 0,
             observer,
             snapshot,
@@ -89,6 +94,7 @@ impl Worker {
             worker.publish(false);
             return Ok((worker, receiver));
         }
+        worker.recall_keys();
         let cursors: BTreeMap<LineId, u64> = config.view_cursors.into_iter().collect();
         let events = worker.read_back(&cursors)?;
         worker.note_changes(events.len());
@@ -102,7 +108,9 @@ impl Worker {
         while let Ok(command) = commands.recv() {
             match command {
                 Command::Record(intent, reply) => answer(reply, self.record(*intent)),
-                Command::Ingest(run, after, reply) => answer(reply, self.ingest(*run, after)),
+                Command::Ingest(run, after, reply) => {
+                    answer(reply, self.ingest(*run, after, Origin::Peer));
+                }
                 Command::Compare(known, reply) => answer(reply, self.compare(&known)),
                 Command::ReadRun(feed, after_seq, reply) => {
                     answer(reply, self.store.read_run(feed, after_seq, RUN_BYTES_MAX).map_err(Into::into));
@@ -117,6 +125,16 @@ impl Worker {
                 Command::KeeperAnchor(reply) => answer(reply, Ok(self.community.keeper_anchor())),
                 Command::Keep(anchor, room_bytes, reply) => {
                     answer(reply, self.become_keeper(*anchor, room_bytes));
+                }
+                Command::Import(run, reply) => {
+                    let LineRun { after, run } = *run;
+                    answer(reply, self.ingest(run, Some(after), Origin::Archive));
+                }
+                Command::LearnSeals(events, recovery, reply) => {
+                    answer(reply, self.learn_seals(&events, recovery.as_deref()));
+                }
+                Command::LearnWithPhrase(recovery, reply) => {
+                    answer(reply, self.learn_with_phrase(&recovery));
                 }
                 Command::Tend(reply) => answer(reply, self.tend()),
                 Command::Audit(reply) => answer(reply, self.audit()),

@@ -49,6 +49,7 @@ pub(super) fn run(history: &History, print: &mut dyn FnMut(&Figure)) -> anyhow::
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let each = bytes as f64 / history.size as f64;
     print(&figure(name("bytes_per_stored_message"), each, "B", None));
+    super::archive::run(history, &path, print)?;
     if cfg!(target_os = "linux") {
         let target = (history.size == 100_000).then_some(60.0);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
