@@ -8,6 +8,7 @@
 //! tasks; SQLite never runs on their runtime.
 
 mod archive;
+mod core;
 mod founding;
 mod intake;
 mod keeping;
@@ -41,6 +42,7 @@ use crate::session::{Comparison, Ends, Known, LineRun};
 use crate::store::StoreError;
 use worker::Worker;
 
+pub use self::core::ReplicaCore;
 pub use founding::{Founding, found};
 pub use keeping::{KeepingError, Kept, ROOM_BYTES};
 

@@ -18,8 +18,8 @@ use exo_model::ledger::LedgerFault;
 use exo_model::port::{ChangeStore as _, Clock, Entropy, Signer, StoredLine};
 use exo_model::quota::Quotas;
 
-use super::keeping::{Keeping, KeepingError};
 use super::intake::Origin;
+use super::keeping::{Keeping, KeepingError};
 use super::kept::KeptKeys;
 use super::reading::replacing;
 use super::remembering::Memory;
@@ -296,7 +296,12 @@ impl Worker {
         Ok(())
     }
 
-    fn compare(&mut self, known: &Known) -> Result<Comparison, ReplicaError> {
+    /// The snapshot now.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.snapshot.borrow().clone()
+    }
+
+    pub(super) fn compare(&mut self, known: &Known) -> Result<Comparison, ReplicaError> {
         let lines = match known.ranges() {
             Some(ranges) => {
                 let community = self.community.id();
@@ -320,7 +325,7 @@ impl Worker {
         Ok(lines)
     }
 
-    fn read_line(
+    pub(super) fn read_line(
         &self,
         feed: &FeedId,
         tip: &FeedPosition,
