@@ -52,6 +52,9 @@ struct Options {
     /// device is.
     #[arg(long, global = true)]
     dht: bool,
+    /// Do not use the relays that communities name.
+    #[arg(long, global = true)]
+    no_relays: bool,
     /// Memory to offer for model weights, for example 700MiB or 8GiB.
     #[arg(long, global = true, value_name = "SIZE", default_value = OFFERED_DEFAULT)]
     offer_memory: ByteSize,
@@ -94,7 +97,11 @@ impl Options {
         Ok(NodeOptions {
             data,
             bind: self.bind,
-            finding: Finding { local_network: !self.no_local_network, dht: self.dht },
+            finding: Finding {
+                local_network: !self.no_local_network,
+                dht: self.dht,
+                relays: !self.no_relays,
+            },
             offered_bytes: self.offer_memory.0,
             starter: !self.no_starter,
             probes: self.probes,

@@ -11,6 +11,7 @@ use data_encoding::BASE32_NOPAD;
 use minicbor::{Decode, Encode};
 
 use crate::certificate::DeviceCertificate;
+use crate::charter::{Relay, relay};
 use crate::codec;
 use crate::event::cluster::{ADDRESS_BYTES_MAX, ADDRESSES_MAX};
 use crate::id::{CommunityId, DeviceId, InviteKey};
@@ -60,6 +61,11 @@ pub struct Ticket {
     /// Who to ask.
     #[n(4)]
     pub contacts: Vec<Contact>,
+    /// The community's relays, over which they may be reached. A ticket
+    /// without any is written as before there were relays.
+    #[n(5)]
+    #[cbor(skip_if = "Vec::is_empty")]
+    pub relays: Vec<Relay>,
 }
 
 /// A text that is not a usable ticket.
@@ -85,7 +91,15 @@ impl Ticket {
         expires_ms: i64,
         contacts: Vec<Contact>,
     ) -> Self {
-        Self { community, community_name, secret: secret.to_bytes(), expires_ms, contacts }
+        let relays = Vec::new();
+        Self { community, community_name, secret: secret.to_bytes(), expires_ms, contacts, relays }
+    }
+
+    /// The same with relays over which the contacts may be reached.
+    #[must_use]
+    pub fn with_relays(mut self, relays: Vec<Relay>) -> Self {
+        self.relays = relays;
+        self
     }
 
     /// The invite's public key, which names it in the charter.
@@ -143,7 +157,7 @@ impl FromStr for Ticket {
                 contact.addresses.len() <= ADDRESSES_MAX
                     && contact.addresses.iter().all(|a| a.len() <= ADDRESS_BYTES_MAX)
             });
-        if contacts_fit && text::is_clean_name(&ticket.community_name) {
+        if contacts_fit && relay::are_usable(&ticket.relays) && text::is_clean_name(&ticket.community_name) {
             Ok(ticket)
         } else {
             Err(TicketError::Contents)

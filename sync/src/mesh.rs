@@ -30,11 +30,13 @@ use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use exo_model::charter::Relay;
 use exo_model::id::DeviceId;
 use exo_model::signature::SecretKey;
 
 use crate::blobs::{Blobs, BlobsError};
 use crate::hub::{Input, Load};
+use crate::relay::{self, RelayTrust};
 use crate::replica::Replica;
 
 pub use community::CommunityMesh;
@@ -145,7 +147,15 @@ struct Inner {
     blobs: Blobs,
     switch: admission::Switch,
     stages: stage::StageConnections,
+    relays: Relays,
     notes: Notes,
+}
+
+/// Relays that this node's communities name.
+struct Relays {
+    list: watch::Sender<Vec<Relay>>,
+    /// The one that this device calls its home.
+    home: watch::Sender<Option<String>>,
 }
 
 /// Refusals, for display.
@@ -165,6 +175,33 @@ impl Inner {
             }
             Ok(Err(error)) => Err(LinkError::Connection { device, reason: error.to_string() }),
             Err(_) => Err(LinkError::Deadline(device)),
+        }
+    }
+
+    /// Works out which relays the communities name now.
+    fn gather_relays(&self) {
+        let mut relays: Vec<Relay> = Vec::new();
+        for here in self.driver.communities().all() {
+            relays.extend(here.relays());
+        }
+        relays.sort();
+        relays.dedup();
+        self.addresses.set_relays(relays.clone());
+        self.relays.list.send_if_modified(|list| {
+            let differs = *list != relays;
+            if differs {
+                *list = relays;
+            }
+            differs
+        });
+    }
+
+    /// Closes what goes over a relay that is gone.
+    fn leave_relay(&self, relay: &iroh::RelayUrl) {
+        for connection in self.driver.connections().values() {
+            if relay::goes_over(connection, relay) {
+                connection.close(driver::RELAY_GONE.into(), b"the relay is gone");
+            }
         }
     }
 
@@ -198,7 +235,8 @@ impl Mesh {
         let me = DeviceId::from_bytes(config.secret.public_bytes());
         let switch = admission::Switch::default();
         let driver = Driver::new(me);
-        let endpoint = bind(&config, switch.clone(), driver.communities()).await?;
+        let trust = RelayTrust::default();
+        let endpoint = bind(&config, switch.clone(), driver.communities(), &trust).await?;
         let addresses = AddressBook::open(config.addresses.clone(), &endpoint);
         let (blobs, blobs_protocol) = Blobs::open(&config.blobs_dir, Arc::new(driver.communities())).await?;
         let gossip = iroh_gossip::net::Gossip::builder().spawn(endpoint.clone());
@@ -212,6 +250,7 @@ impl Mesh {
             blobs,
             switch,
             stages: stage::StageConnections::default(),
+            relays: Relays { list: watch::Sender::new(Vec::new()), home: watch::Sender::new(None) },
             notes: Notes { refusals: Mutex::default(), count: watch::Sender::new(0) },
         });
         let router = Router::builder(endpoint)
@@ -224,6 +263,9 @@ impl Mesh {
         let mut tasks = vec![tokio::spawn(driver::keep_time(inner.clone()))];
         tasks.push(tokio::spawn(addresses::keep(inner.clone())));
         tasks.extend(finding::spawn(&inner, &config.finding).await?);
+        if config.finding.relays {
+            tasks.push(tokio::spawn(finding::keep_home(inner.clone(), trust)));
+        }
         Ok(Self { inner, router, tasks: Arc::new(Mutex::new(tasks)) })
     }
 
@@ -238,9 +280,16 @@ impl Mesh {
         self.inner.me
     }
 
-    /// Where peers can reach this device, `ip:port`.
+    /// Where peers can reach this device: `ip:port`, and the address of the relay
+    /// that it calls its home.
     pub fn local_addresses(&self) -> Vec<String> {
-        self.inner.endpoint.addr().ip_addrs().map(ToString::to_string).collect()
+        let sockets = self.inner.endpoint.addr().ip_addrs().map(ToString::to_string).collect::<Vec<_>>();
+        sockets.into_iter().chain(self.inner.relays.home.borrow().clone()).collect()
+    }
+
+    /// The relay that this device calls its home, while it is connected there.
+    pub fn home_relay(&self) -> Option<String> {
+        self.inner.relays.home.borrow().clone()
     }
 
     /// The port listened on.
@@ -307,11 +356,14 @@ async fn bind(
     config: &MeshConfig,
     switch: admission::Switch,
     communities: Communities,
+    trust: &RelayTrust,
 ) -> Result<Endpoint, MeshError> {
     let failed = |reason: String| MeshError::Bind { address: config.bind, reason };
-    Endpoint::builder(presets::Minimal)
-        .secret_key(iroh::SecretKey::from_bytes(&config.secret.to_bytes()))
-        .relay_mode(RelayMode::Disabled)
+    let builder = Endpoint::builder(presets::Minimal)
+        .secret_key(iroh::SecretKey::from_bytes(&config.secret.to_bytes()));
+    let builder =
+        if config.finding.relays { trust.prepare(builder) } else { builder.relay_mode(RelayMode::Disabled) };
+    builder
         .clear_ip_transports()
         .bind_addr(config.bind)
         .map_err(|error| failed(error.to_string()))?

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exo_model::decide::Intent;
-use exo_model::event::cluster::ADDRESSES_MAX;
+use exo_model::event::cluster::{ADDRESS_BYTES_MAX, ADDRESSES_MAX};
 
 use super::Membership;
 
@@ -24,6 +24,8 @@ pub(super) async fn run(membership: Arc<Membership>, offered_bytes: u64) {
         let mut pause = EVERY;
         if state.charter.is_member(&me) {
             let mut addresses = membership.mesh().local_addresses();
+            // A relay with a longer name is found by trying those of the community.
+            addresses.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
             addresses.truncate(ADDRESSES_MAX);
             let published = state.machines.get(&me).cloned().unwrap_or_default();
             let micros_per_mib =

@@ -7,6 +7,7 @@ use exo_model::certificate::DeviceCertificate;
 use exo_model::charter::Role;
 use exo_model::community::CommunityState;
 use exo_model::decide::Intent;
+use exo_model::event::cluster::ADDRESS_BYTES_MAX;
 use exo_model::event::ledger::Account;
 use exo_model::id::{ChangeHash, ChannelId, CommunityId, PersonId};
 use exo_model::invite::{CONTACTS_MAX, Contact, INVITE_TTL_MS, Ticket};
@@ -160,7 +161,10 @@ impl Membership {
         let (role, trust) = (Role::Member, TrustLevel::Friends);
         self.replica.record(Intent::IssueInvite { key, uses, expires_ms, role, trust }).await?;
         let state = self.replica.state();
-        Ok(Ticket::new(state.id, state.charter.name().to_owned(), &secret, expires_ms, self.contacts(&state)))
+        let relays = state.charter.settings.as_ref().map(|settings| settings.relays.clone());
+        let name = state.charter.name().to_owned();
+        let ticket = Ticket::new(state.id, name, &secret, expires_ms, self.contacts(&state));
+        Ok(ticket.with_relays(relays.unwrap_or_default()))
     }
 
     /// Takes someone out of the community.
@@ -205,7 +209,9 @@ impl Membership {
     /// Who a newcomer can ask: this device first, then whoever is online.
     fn contacts(&self, state: &CommunityState) -> Vec<Contact> {
         let me = self.mesh.device();
-        let mut contacts = vec![Contact { device: me, addresses: self.mesh.local_addresses() }];
+        let mut addresses = self.mesh.local_addresses();
+        addresses.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
+        let mut contacts = vec![Contact { device: me, addresses }];
         let mut others: Vec<_> = self.mesh.peers();
         others.sort_by_key(|peer| peer.path == PeerPath::Offline);
         contacts.extend(others.into_iter().filter_map(|peer| {

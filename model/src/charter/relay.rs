@@ -105,7 +105,7 @@ pub fn clean(relays: &[Relay]) -> Result<Vec<Relay>, RelayError> {
 }
 
 /// Whether a received list is one that [`clean`] could have let through.
-pub(super) fn are_usable(relays: &[Relay]) -> bool {
+pub(crate) fn are_usable(relays: &[Relay]) -> bool {
     relays.len() <= RELAYS_MAX
         && relays.iter().all(Relay::is_usable)
         && relays

@@ -1,8 +1,12 @@
 //! Where devices were seen: what invites and cluster feeds say of them, and where
 //! connections really stood. Kept in a file, because a bootstrap that is gone must
 //! not split those it brought together.
+//!
+//! A device can also be reached over a relay: the one that it calls its home, or,
+//! where it has not said which that is, the ones where it most likely is. Only
+//! relays that a community names are used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -10,13 +14,15 @@ use std::time::Duration;
 
 use iroh::address_lookup::memory::MemoryLookup;
 use iroh::endpoint::Connection;
-use iroh::{Endpoint, EndpointAddr, TransportAddr};
+use iroh::{Endpoint, EndpointAddr, RelayUrl, TransportAddr};
 use minicbor::{Decode, Encode};
 
+use exo_model::charter::Relay;
 use exo_model::codec;
 use exo_model::id::DeviceId;
 
 use super::{Inner, device_id, endpoint_id, lock};
+use crate::relay::choice;
 
 /// Addresses remembered for one device; the ones that were not seen for the
 /// longest time go.
@@ -37,9 +43,39 @@ struct Seen {
     addresses: Vec<String>,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Known {
+    /// The latest last.
+    addresses: Vec<SocketAddr>,
+    /// The relay that it calls its home.
+    home: Option<String>,
+}
+
+impl Known {
+    fn note(&mut self, address: SocketAddr) {
+        self.addresses.retain(|other| *other != address);
+        self.addresses.push(address);
+        let surplus = self.addresses.len().saturating_sub(ADDRESSES_MAX);
+        self.addresses.drain(..surplus);
+    }
+
+    /// Where a device is, for iroh.
+    fn info(&self, device: &DeviceId, relays: &[Relay]) -> Option<EndpointAddr> {
+        let id = endpoint_id(device)?;
+        let home = self.home.as_ref().filter(|home| relays.iter().any(|relay| relay.url == **home));
+        let over: BTreeSet<RelayUrl> = match home.and_then(|home| home.parse().ok()) {
+            Some(home) => BTreeSet::from([home]),
+            None => choice::guess(device, relays),
+        };
+        let addresses = self.addresses.iter().copied().map(TransportAddr::Ip);
+        Some(EndpointAddr::from_parts(id, addresses.chain(over.into_iter().map(TransportAddr::Relay))))
+    }
+}
+
 #[derive(Debug, Default)]
 struct Book {
-    devices: BTreeMap<DeviceId, Vec<SocketAddr>>,
+    devices: BTreeMap<DeviceId, Known>,
+    relays: Vec<Relay>,
     is_changed: bool,
 }
 
@@ -72,43 +108,72 @@ impl AddressBook {
         codec::decode(&bytes, FILE_BYTES_MAX).unwrap_or_default()
     }
 
-    /// Notes addresses that somebody gives for a device.
+    /// Notes addresses that somebody gives for a device: of sockets, and of the
+    /// relay it calls its home.
     pub(super) fn learn(&self, device: &DeviceId, addresses: &[String]) {
-        let parsed = addresses.iter().filter_map(|address| address.parse().ok());
-        self.note(device, parsed.take(ADDRESSES_MAX));
+        let mut home = None;
+        let mut sockets = Vec::new();
+        for address in addresses.iter().take(ADDRESSES_MAX) {
+            match address.parse() {
+                Ok(socket) => sockets.push(socket),
+                Err(_) if address.starts_with("http") => home = Some(address.clone()),
+                Err(_) => {}
+            }
+        }
+        self.note(device, |known| {
+            sockets.iter().for_each(|socket| known.note(*socket));
+            if home.is_some() {
+                known.home.clone_from(&home);
+            }
+        });
     }
 
     /// Notes where a connection stands.
     pub(super) fn met(&self, connection: &Connection) {
         let paths = connection.paths();
-        let addresses = paths.iter().filter_map(|path| match path.remote_addr() {
-            TransportAddr::Ip(address) => Some(*address),
-            _ => None,
+        self.note(&device_id(connection.remote_id()), |known| {
+            for path in paths.iter() {
+                if let TransportAddr::Ip(address) = path.remote_addr() {
+                    known.note(*address);
+                }
+            }
         });
-        self.note(&device_id(connection.remote_id()), addresses);
     }
 
-    fn note(&self, device: &DeviceId, addresses: impl Iterator<Item = SocketAddr>) {
-        let Some(id) = endpoint_id(device) else { return };
+    /// Goes by these relays from now on.
+    pub(super) fn set_relays(&self, relays: Vec<Relay>) {
+        let mut book = lock(&self.book);
+        if book.relays == relays {
+            return;
+        }
+        book.relays = relays;
+        let infos: Vec<_> =
+            book.devices.iter().filter_map(|(device, known)| known.info(device, &book.relays)).collect();
+        drop(book);
+        for info in infos {
+            self.lookup.set_endpoint_info(info);
+        }
+    }
+
+    fn note(&self, device: &DeviceId, change: impl FnOnce(&mut Known)) {
         let mut book = lock(&self.book);
         if book.devices.len() >= DEVICES_MAX && !book.devices.contains_key(device) {
             return;
         }
+        let is_new = !book.devices.contains_key(device);
         let known = book.devices.entry(*device).or_default();
         let before = known.clone();
-        for address in addresses {
-            known.retain(|other| *other != address);
-            known.push(address);
-        }
-        let surplus = known.len().saturating_sub(ADDRESSES_MAX);
-        known.drain(..surplus);
-        if *known == before {
+        change(known);
+        if *known == before && !is_new {
             return;
         }
-        let info = EndpointAddr::from_parts(id, known.iter().copied().map(TransportAddr::Ip));
+        let known = known.clone();
         book.is_changed = true;
+        let info = known.info(device, &book.relays);
         drop(book);
-        self.lookup.set_endpoint_info(info);
+        if let Some(info) = info {
+            self.lookup.set_endpoint_info(info);
+        }
     }
 
     /// Writes the file, if anything changed. Without it, the next start knows
@@ -118,11 +183,14 @@ impl AddressBook {
         if !std::mem::take(&mut book.is_changed) {
             return;
         }
-        let text = |addresses: &Vec<SocketAddr>| addresses.iter().map(ToString::to_string).collect();
+        let text = |known: &Known| {
+            let sockets = known.addresses.iter().map(ToString::to_string);
+            sockets.chain(known.home.clone()).collect()
+        };
         let seen: Vec<_> = book
             .devices
             .iter()
-            .map(|(device, addresses)| Seen { device: *device, addresses: text(addresses) })
+            .map(|(device, known)| Seen { device: *device, addresses: text(known) })
             .collect();
         drop(book);
         let fresh = self.path.with_extension("new");

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use exo_model::certificate::DeviceCertificate;
-use exo_model::charter::Role;
+use exo_model::charter::{Relay, Role};
 use exo_model::feed::{FeedId, Stream};
 use exo_model::id::{CommunityId, DeviceId};
 use exo_model::invite::{Contact, Ticket};
@@ -40,6 +40,8 @@ pub(super) struct Here {
     company: Mutex<Arc<Company>>,
     /// Whom an invite names, until this device is a member.
     contacts: Mutex<BTreeSet<DeviceId>>,
+    /// Over which relays, as the invite says.
+    ticket_relays: Mutex<Vec<Relay>>,
     wanted: Mutex<Option<Stream>>,
     words: mpsc::Sender<Word>,
     introductions: mpsc::Sender<Vec<DeviceId>>,
@@ -89,9 +91,17 @@ impl Here {
         let _ = self.introductions.try_send(devices);
     }
 
-    /// Takes whom an invite names for members until there is a charter.
-    pub(super) fn meet(&self, contacts: impl IntoIterator<Item = DeviceId>) {
-        lock(&self.contacts).extend(contacts);
+    /// Takes whom an invite names for members, and the relays it names, until
+    /// there is a charter.
+    pub(super) fn meet(&self, ticket: &Ticket) {
+        lock(&self.contacts).extend(ticket.contacts.iter().map(|contact| contact.device));
+        lock(&self.ticket_relays).clone_from(&ticket.relays);
+    }
+
+    /// The relays that the community names.
+    pub(super) fn relays(&self) -> Vec<Relay> {
+        let named = self.replica.state().charter.settings.as_ref().map(|settings| settings.relays.clone());
+        named.unwrap_or_else(|| lock(&self.ticket_relays).clone())
     }
 
     /// Tells the hub of contacts that were just met.
@@ -147,6 +157,7 @@ pub(super) fn open(mesh: &Mesh, replica: Replica) -> (CommunityMesh, mpsc::Recei
         replica,
         company: Mutex::default(),
         contacts: Mutex::default(),
+        ticket_relays: Mutex::default(),
         wanted: Mutex::default(),
         words,
         introductions,
@@ -191,6 +202,8 @@ fn look(inner: &Arc<Inner>, here: &Arc<Here>, now: &Snapshot, before: Option<&Sn
         if **known != company {
             *known = Arc::new(company);
         }
+        drop(known);
+        inner.gather_relays();
     }
     if before.is_none_or(|before| !Arc::ptr_eq(&before.state.machines, &now.state.machines)) {
         for (device, machine) in now.state.machines.iter() {

@@ -21,6 +21,8 @@ use crate::hub::{Effect, Farewell, Hub, Input, LinkId, Random};
 pub(super) const NOT_A_MEMBER: u32 = 1;
 /// Close code "working offline".
 pub(super) const OFFLINE: u32 = 2;
+/// Close code "the relay is gone".
+pub(super) const RELAY_GONE: u32 = 4;
 /// Close code "enough links".
 const ENOUGH: u32 = 3;
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use iroh::RelayUrl;
 use iroh_mainline_address_lookup::DhtAddressLookup;
 use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
 use n0_future::StreamExt as _;
@@ -10,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::{Inner, MeshError, device_id};
 use crate::hub::Input;
+use crate::relay::{HomeRelay, RelayTrust};
 
 /// Name of the service on the local network.
 const SERVICE: &str = "exo-studio";
@@ -23,17 +25,20 @@ pub struct Finding {
     /// By the mainline DHT, the one that BitTorrent uses: strangers store this
     /// device's addresses under its key, and learn who looks for whom.
     pub dht: bool,
+    /// Over the relays that this device's communities name. Where they name none,
+    /// nothing is contacted.
+    pub relays: bool,
 }
 
 impl Finding {
-    /// Neither.
-    pub const NOTHING: Self = Self { local_network: false, dht: false };
+    /// In no such way.
+    pub const NOTHING: Self = Self { local_network: false, dht: false, relays: false };
 }
 
 impl Default for Finding {
-    /// The local network and nothing else: nobody outside is asked.
+    /// The local network and the communities' own relays: no third party is asked.
     fn default() -> Self {
-        Self { local_network: true, dht: false }
+        Self { local_network: true, dht: false, relays: true }
     }
 }
 
@@ -64,6 +69,29 @@ pub(super) async fn spawn(inner: &Arc<Inner>, finding: &Finding) -> Result<Vec<J
         }
     }
     Ok(tasks)
+}
+
+/// Keeps this device at a relay of its communities, and dials again whoever was
+/// talked to over one that is gone.
+pub(super) async fn keep_home(inner: Arc<Inner>, trust: RelayTrust) {
+    let home = HomeRelay::keep(inner.endpoint.clone(), trust, inner.relays.list.subscribe());
+    let mut status = home.watch();
+    let mut before: Option<RelayUrl> = None;
+    loop {
+        let now = status.borrow_and_update().clone();
+        let here = now.url.filter(|_| now.connected);
+        if here != before {
+            if let Some(gone) = before.take() {
+                inner.leave_relay(&gone);
+            }
+            inner.relays.home.send_replace(here.as_ref().map(ToString::to_string));
+            before = here;
+            inner.hear(Input::NetworkChanged);
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Whoever comes up nearby is worth a dial at once.

@@ -213,7 +213,8 @@ pub(super) fn spawn(
             status.send_replace(JoinStatus::Joined);
             return;
         }
-        newcomer.here.meet(newcomer.contacts.iter().copied());
+        newcomer.here.meet(&ticket);
+        newcomer.inner.gather_relays();
         let request = ticket.request(certificate, name);
         while newcomer.ask_until_answered(&request, &status).await {
             status.send_replace(JoinStatus::Admitted);
