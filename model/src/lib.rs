@@ -31,6 +31,7 @@ pub mod id;
 pub mod invite;
 pub mod ledger;
 pub mod moderation;
+pub mod pairing;
 pub mod phrase;
 pub mod port;
 pub mod private;

@@ -144,12 +144,12 @@ impl FromStr for RecoveryPhrase {
     }
 }
 
-fn is_between_words(c: char) -> bool {
+pub(crate) fn is_between_words(c: char) -> bool {
     c.is_whitespace() || c.is_ascii_punctuation() || c.is_ascii_digit()
 }
 
 /// The word of the list that was typed, whole or by its first letters.
-fn listed_word(typed: &str) -> Option<&'static str> {
+pub(crate) fn listed_word(typed: &str) -> Option<&'static str> {
     let list = Language::English.word_list();
     let at = list.partition_point(|word| *word < typed);
     let word = *list.get(at)?;

@@ -12,8 +12,10 @@ mod driver;
 mod exchange;
 mod finding;
 mod gossip;
+mod homecoming;
 mod join;
 mod link;
+mod pairing;
 mod peers;
 pub mod probe;
 mod receipts;
@@ -41,7 +43,9 @@ use crate::replica::Replica;
 
 pub use community::CommunityMesh;
 pub use finding::Finding;
+pub use homecoming::HomecomingError;
 pub use join::{JoinProgress, JoinStatus};
+pub use pairing::{KnownCommunity, Paired, PairingError, PairingGuest, PairingHost, pair};
 pub use peers::{PeerPath, PeerStatus};
 pub use receipts::Delivery;
 pub use stage::{STAGE_FRAME_BYTES_MAX, StageReceiver, StageSender, StageStream};
@@ -54,6 +58,8 @@ use driver::Driver;
 pub const ALPN_SYNC: &[u8] = b"exo/sync/1";
 /// Requests to be admitted.
 pub const ALPN_JOIN: &[u8] = b"exo/join/1";
+/// Requests of a person's new device to be enrolled by the phrase.
+pub const ALPN_RETURN: &[u8] = b"exo/return/1";
 /// Inference frames between stages.
 pub const ALPN_STAGE: &[u8] = b"exo/stage/1";
 
@@ -256,6 +262,7 @@ impl Mesh {
         let router = Router::builder(endpoint)
             .accept(ALPN_SYNC, link::SyncProtocol::new(inner.clone()))
             .accept(ALPN_JOIN, join::JoinProtocol::new(inner.clone()))
+            .accept(ALPN_RETURN, homecoming::HomecomingProtocol::new(inner.clone()))
             .accept(ALPN_STAGE, stage::StageProtocol::new(inner.clone()))
             .accept(iroh_blobs::ALPN, blobs_protocol)
             .accept(iroh_gossip::ALPN, gossip)
@@ -322,6 +329,11 @@ impl Mesh {
     /// Whether this device talks to others at all.
     pub fn is_online(&self) -> bool {
         self.inner.switch.is_online()
+    }
+
+    /// Whether any connection to a device stands.
+    pub fn is_connected(&self, device: &DeviceId) -> bool {
+        self.inner.switch.is_connected(device)
     }
 
     /// The machine slept, or is on another network: looks for everyone again.

@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "mesh/devices.rs"]
+mod devices;
 #[path = "mesh/hostile.rs"]
 mod hostile;
 #[path = "mesh/join.rs"]

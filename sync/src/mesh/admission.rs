@@ -1,9 +1,9 @@
 //! Who may talk to this device: members of its communities, and whoever asks to
-//! join. And whether it talks to anyone at all.
+//! join, or to be enrolled by the phrase. And whether it talks to anyone at all.
 //!
-//! Checked for every protocol after the handshake, when the peer's key is
-//! proven. A dialler of its own accord is not checked: it chose its peer. Who is
-//! put out later is cut off on every connection that still stands.
+//! Checked for every protocol: before this device dials, and after the handshake
+//! of whoever dials it, when the peer's key is proven. Who is put out later is
+//! cut off on every connection that still stands.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,8 +12,10 @@ use iroh::endpoint::{
     AfterHandshakeOutcome, BeforeConnectOutcome, Connection, EndpointHooks, Side, WeakConnectionHandle,
 };
 
+use exo_model::id::DeviceId;
+
 use super::driver::{Communities, NOT_A_MEMBER, OFFLINE};
-use super::{ALPN_JOIN, device_id, lock};
+use super::{ALPN_JOIN, ALPN_RETURN, device_id, lock};
 
 /// Whether this device wants to be reachable, and what it has open.
 #[derive(Clone, Default)]
@@ -48,11 +50,19 @@ impl Switch {
     pub(super) fn drop_strangers(&self, communities: &Communities) {
         let open = lock(&self.state).open.clone();
         for connection in open.iter().filter_map(WeakConnectionHandle::upgrade) {
-            let is_joining = connection.alpn() == ALPN_JOIN;
-            if !is_joining && !communities.knows(&device_id(connection.remote_id())) {
+            if !is_for_strangers(connection.alpn()) && !communities.knows(&device_id(connection.remote_id()))
+            {
                 connection.close(NOT_A_MEMBER.into(), b"not a member");
             }
         }
+    }
+
+    /// Whether any connection to a device stands.
+    pub(super) fn is_connected(&self, device: &DeviceId) -> bool {
+        let open = lock(&self.state).open.clone();
+        open.iter().filter_map(WeakConnectionHandle::upgrade).any(|connection| {
+            device_id(connection.remote_id()) == *device && connection.close_reason().is_none()
+        })
     }
 
     fn admits(&self, connection: &Connection) -> bool {
@@ -65,7 +75,12 @@ impl Switch {
     }
 }
 
-/// Refuses strangers on every protocol but joining, and everyone while the
+/// Whether a protocol is for those who are not in, or not yet.
+fn is_for_strangers(alpn: &[u8]) -> bool {
+    [ALPN_JOIN, ALPN_RETURN].contains(&alpn)
+}
+
+/// Refuses strangers on every protocol that is not for them, and everyone while the
 /// device works offline.
 pub(super) struct MembersOnly {
     communities: Communities,
@@ -85,14 +100,20 @@ impl std::fmt::Debug for MembersOnly {
 }
 
 impl EndpointHooks for MembersOnly {
-    async fn before_connect<'a>(&'a self, _to: &'a EndpointAddr, _alpn: &'a [u8]) -> BeforeConnectOutcome {
-        if self.switch.is_online() { BeforeConnectOutcome::Accept } else { BeforeConnectOutcome::Reject }
+    async fn before_connect<'a>(&'a self, to: &'a EndpointAddr, alpn: &'a [u8]) -> BeforeConnectOutcome {
+        // Gossip dials whom it knew, also those who were put out.
+        let is_known = is_for_strangers(alpn) || self.communities.knows(&device_id(to.id));
+        if is_known && self.switch.is_online() {
+            BeforeConnectOutcome::Accept
+        } else {
+            BeforeConnectOutcome::Reject
+        }
     }
 
     async fn after_handshake<'a>(&'a self, connection: &'a Connection) -> AfterHandshakeOutcome {
         let incoming = connection.side() == Side::Server;
         let peer = device_id(connection.remote_id());
-        if incoming && connection.alpn() != ALPN_JOIN && !self.communities.knows(&peer) {
+        if incoming && !is_for_strangers(connection.alpn()) && !self.communities.knows(&peer) {
             tracing::debug!(%peer, "refused: not a member");
             return AfterHandshakeOutcome::Reject {
                 error_code: NOT_A_MEMBER.into(),

@@ -9,13 +9,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use exo_model::certificate::DeviceCertificate;
-use exo_model::charter::{Relay, Role};
+use exo_model::charter::{CommunityKind, Relay, Role};
+use exo_model::event::cluster::ADDRESSES_MAX;
 use exo_model::feed::{FeedId, Stream};
 use exo_model::id::{CommunityId, DeviceId};
-use exo_model::invite::{Contact, Ticket};
+use exo_model::invite::{CONTACTS_MAX, Contact, Ticket};
 
 use super::gossip::{self, Word};
 use super::join::{self, JoinProgress};
+use super::pairing::KnownCommunity;
 use super::peers::{self, PeerStatus};
 use super::receipts::{Delivery, Receipts};
 use super::stage::{self, StageStream};
@@ -119,6 +121,26 @@ impl Here {
         }
         for task in std::mem::take(&mut *lock(&self.tasks)) {
             task.abort();
+        }
+    }
+
+    /// What a device of the same person needs to find the community.
+    pub(super) fn described(&self, inner: &Inner) -> KnownCommunity {
+        let state = self.replica.state();
+        let mut addresses: Vec<_> = inner.endpoint.addr().ip_addrs().map(ToString::to_string).collect();
+        addresses.truncate(ADDRESSES_MAX);
+        let me = Contact { device: inner.me, addresses };
+        let others = state
+            .machines
+            .iter()
+            .filter(|(device, _)| **device != inner.me)
+            .map(|(device, machine)| Contact { device: *device, addresses: machine.addresses.clone() });
+        KnownCommunity {
+            community: self.id,
+            name: state.charter.name().to_owned(),
+            is_private: state.charter.kind == Some(CommunityKind::Private),
+            contacts: std::iter::once(me).chain(others).take(CONTACTS_MAX).collect(),
+            relays: self.relays(),
         }
     }
 

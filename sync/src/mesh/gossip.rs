@@ -88,6 +88,7 @@ pub(super) async fn run(
     let mut ears = Ears::default();
     loop {
         let topics = snapshot.borrow_and_update().topics.clone();
+        mouth.peers.retain(|device| here.admits(device));
         let mut joined = Joined::subscribe(&inner, &topics, &mouth.peers).await;
         let mut neighbours = BTreeSet::new();
         let lost = loop {
@@ -201,7 +202,6 @@ impl Mouth {
             }
         }
         self.peers.extend(devices);
-        self.peers.retain(|device| self.here.admits(device));
     }
 }
 

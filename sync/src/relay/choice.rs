@@ -6,6 +6,7 @@
 //! kept while it is not much slower than the best.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use exo_model::charter::Relay;
@@ -73,6 +74,11 @@ pub(super) fn config(url: &str) -> Option<RelayConfig> {
     let (_, port) = place(url)?;
     let quic = url.starts_with("https://").then(|| RelayQuicConfig::new(port));
     Some(RelayConfig::new(url.parse().ok()?, quic))
+}
+
+/// A relay as an endpoint's map holds it.
+pub fn entry(url: &str) -> Option<(RelayUrl, Arc<RelayConfig>)> {
+    Some((url.parse().ok()?, Arc::new(config(url)?)))
 }
 
 /// Host and port of a relay's address.
