@@ -21,8 +21,8 @@ fn picture_of(lines: &str, ground: Ground) -> Vec<u8> {
     let (width, height, scale) = (rows[0].len(), rows.len() * 2, 4);
     let is_written = |x: usize, y: usize| match rows[y / 2][x] {
         '█' => true,
-        '▀' => y % 2 == 0,
-        '▄' => y % 2 == 1,
+        '▀' => y.is_multiple_of(2),
+        '▄' => !y.is_multiple_of(2),
         _ => false,
     };
     let white = |x, y| is_written(x, y) == (ground == Ground::Dark);
