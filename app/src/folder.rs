@@ -82,6 +82,9 @@ pub(crate) struct Profile {
     pub(crate) communities: Vec<ProfileCommunity>,
     /// The one that faces show.
     pub(crate) current: Option<String>,
+    /// The private one of this person's devices; not among the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) private: Option<ProfileCommunity>,
     /// The UDP port listened on, kept so that friends find this node again.
     pub(crate) port: Option<u16>,
 }
@@ -107,6 +110,8 @@ struct StoredProfile {
     #[serde(default)]
     current: Option<String>,
     #[serde(default)]
+    private: Option<ProfileCommunity>,
+    #[serde(default)]
     port: Option<u16>,
     #[serde(default)]
     community: Option<String>,
@@ -116,12 +121,12 @@ struct StoredProfile {
 
 impl From<StoredProfile> for Profile {
     fn from(stored: StoredProfile) -> Self {
-        let StoredProfile { name, mut communities, mut current, port, community, joining } = stored;
+        let StoredProfile { name, mut communities, mut current, private, port, community, joining } = stored;
         if let Some(id) = community.filter(|_| communities.is_empty()) {
             current = Some(id.clone());
             communities.push(ProfileCommunity { id, joining });
         }
-        Self { name, communities, current, port }
+        Self { name, communities, current, private, port }
     }
 }
 
@@ -317,6 +322,14 @@ impl Folder {
         }
     }
 
+    /// Becomes a device of the person that a certificate names. The phrase of the
+    /// person that was made on the first run goes with them: they are in no
+    /// community.
+    pub(crate) fn adopt(&self, certificate: &DeviceCertificate) -> Result<(), FolderError> {
+        write_private(&self.root.join("device.cert"), &codec::encode(certificate))?;
+        self.forget_phrase()
+    }
+
     /// Where the recovery phrase is, until it is written down elsewhere.
     pub(crate) fn phrase_path(&self) -> PathBuf {
         self.root.join("recovery-phrase.txt")
@@ -390,7 +403,7 @@ pub(crate) fn certify(
 }
 
 /// What this machine is called, as far as the system tells.
-fn machine_name() -> String {
+pub(crate) fn machine_name() -> String {
     ["HOSTNAME", "COMPUTERNAME"]
         .into_iter()
         .filter_map(|name| std::env::var(name).ok())

@@ -5,8 +5,10 @@
 //! these two. Faces show one community at a time, the current one.
 
 mod announce;
+mod devices;
 mod membership;
 mod models;
+mod private;
 mod views;
 
 use std::collections::BTreeMap;
@@ -15,23 +17,29 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exo_model::amount::Amount;
-use exo_model::certificate::DeviceCertificate;
+use exo_model::certificate::{CertificateError, DeviceCertificate};
 use exo_model::charter::CommunityKind;
 use exo_model::id::{CommunityId, DeviceId};
 use exo_model::invite::{Ticket, TicketError};
+use exo_model::pairing::PairingCodeError;
+use exo_model::phrase::PhraseError;
 use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
 use exo_model::text::{TextError, clean_name};
-use exo_sync::mesh::{Finding, Mesh, MeshConfig, MeshError};
-use exo_sync::replica::{self, Founding, ReplicaError};
+use exo_sync::mesh::{Finding, HomecomingError, Mesh, MeshConfig, MeshError, PairingError};
+use exo_sync::replica::{self, Founding, Replica, ReplicaError};
 use tokio::sync::watch;
 
 use crate::folder::{Folder, FolderError, Profile, ProfileCommunity};
 use crate::host::{OsEntropy, SystemClock};
 
+pub(crate) use devices::{LinkStatus, OwnDevice};
 pub(crate) use membership::{Membership, MembershipError};
 pub(crate) use models::ModelError;
+pub(crate) use private::PrivateHome;
 
+/// Name of the private community: only its person sees it.
+const PRIVATE_NAME: &str = "private";
 /// The lowest balance in a new community: 1,000 WU below zero.
 const FLOOR: Amount = Amount::from_token_mib(-1_000 * Amount::PER_WORK_UNIT);
 
@@ -74,6 +82,28 @@ pub(crate) enum NodeError {
     Name(#[from] TextError),
     #[error(transparent)]
     Ticket(#[from] TicketError),
+    #[error(transparent)]
+    Code(#[from] PairingCodeError),
+    #[error(transparent)]
+    Pairing(#[from] PairingError),
+    #[error(transparent)]
+    Phrase(#[from] PhraseError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    Homecoming(#[from] HomecomingError),
+    #[error("found or join a community first: there is nothing yet that a second device could share")]
+    NothingToShare,
+    #[error(
+        "this device is in a community already: link a fresh one (start with --data and an empty folder)"
+    )]
+    Used,
+    #[error("none of your devices is called \"{0}\"; type devices to see them")]
+    NoSuchDevice(String),
+    #[error("several of your devices are called \"{0}\"; name it by the id that devices shows")]
+    AmbiguousDevice(String),
+    #[error("this is the device you are using: revoke it from another one")]
+    OwnDevice,
     #[error("the invite has expired; ask for a new one")]
     TicketExpired,
     #[error("this node belongs to \"{0}\" already")]
@@ -96,6 +126,14 @@ pub(crate) enum NodeError {
     JoinStopped,
 }
 
+/// A ticket with who uses it.
+#[derive(Clone, Debug)]
+struct KnownTicket {
+    ticket: Ticket,
+    certificate: DeviceCertificate,
+    name: String,
+}
+
 /// Most communities of one node.
 const COMMUNITIES_MAX: usize = 64;
 
@@ -103,10 +141,11 @@ const COMMUNITIES_MAX: usize = 64;
 pub(crate) struct Node {
     folder: Folder,
     key: SecretKey,
-    certificate: DeviceCertificate,
+    certificate: Mutex<DeviceCertificate>,
     options: NodeOptions,
     mesh: Mesh,
     profile: Mutex<Profile>,
+    private: Mutex<Option<Arc<PrivateHome>>>,
     memberships: Mutex<BTreeMap<CommunityId, Arc<Membership>>>,
     current: watch::Sender<Option<Arc<Membership>>>,
     /// Held while communities come and go, so that no two do at once.
@@ -128,10 +167,11 @@ impl Node {
         let node = Arc::new(Self {
             folder,
             key,
-            certificate,
+            certificate: Mutex::new(certificate),
             options,
             mesh,
             profile: Mutex::new(profile.clone()),
+            private: Mutex::default(),
             memberships: Mutex::default(),
             current: watch::Sender::new(None),
             changing: tokio::sync::Mutex::default(),
@@ -140,8 +180,14 @@ impl Node {
             let Ok(community) = id.parse() else { continue };
             let membership = Box::pin(node.open(community)).await?;
             if let Some(ticket) = joining {
-                node.begin_join(&membership, &ticket.parse()?, profile.name.clone());
+                node.begin_join(&membership, node.known(ticket.parse()?));
             }
+        }
+        if let Some(ProfileCommunity { id, joining }) = &profile.private
+            && let Ok(community) = id.parse()
+        {
+            let ticket = joining.as_ref().map(|ticket| ticket.parse()).transpose()?;
+            Box::pin(node.open_private(community, ticket.map(|ticket| node.known(ticket)))).await?;
         }
         let shown =
             profile.current.and_then(|id| id.parse().ok()).and_then(|id| node.lock_all().get(&id).cloned());
@@ -154,6 +200,20 @@ impl Node {
     /// This device.
     pub(crate) fn device(&self) -> DeviceId {
         DeviceId::from_bytes(self.key.public_bytes())
+    }
+
+    /// Whose device this is.
+    pub(crate) fn certificate(&self) -> DeviceCertificate {
+        self.certificate.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_certificate(&self, certificate: DeviceCertificate) {
+        *self.certificate.lock().unwrap_or_else(PoisonError::into_inner) = certificate;
+    }
+
+    /// A ticket, used by this device under its person's name.
+    fn known(&self, ticket: Ticket) -> KnownTicket {
+        KnownTicket { ticket, certificate: self.certificate(), name: self.lock_profile().name.clone() }
     }
 
     /// This node's place in the network.
@@ -208,6 +268,17 @@ impl Node {
         self.lock_all().values().cloned().collect()
     }
 
+    /// The private community of this person's devices, once there is one.
+    pub(crate) fn private(&self) -> Option<Arc<PrivateHome>> {
+        self.private.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The truth of all communities, the private one among them.
+    fn all_replicas(&self) -> Vec<Replica> {
+        let shared = self.memberships().into_iter().map(|membership| membership.replica().clone());
+        shared.chain(self.private().map(|private| private.replica().clone())).collect()
+    }
+
     /// Makes faces show another community, by name or id.
     pub(crate) fn show(&self, community: &str) -> Result<Arc<Membership>, NodeError> {
         let all = self.memberships();
@@ -230,22 +301,56 @@ impl Node {
         let _one_at_a_time = self.changing.lock().await;
         self.refuse_too_many()?;
         let name = clean_name("your name", name)?;
-        let founding = Founding {
-            kind: CommunityKind::Shared,
-            certificate: self.certificate.clone(),
-            founder_name: &name,
-            name: community,
-            floor: FLOOR,
-        };
-        let sealing = SealingKey::of_device(&self.key);
-        let place = self.folder.founding()?;
-        let id = replica::found(&place.store(), founding, &self.key, sealing, &SystemClock, &OsEntropy)?;
-        self.folder.founded(place, &id)?;
+        let id = self.found_store(CommunityKind::Shared, &name, community)?;
         self.remember(|profile| {
             profile.name = name;
             profile.enter(&id, None);
         })?;
-        Box::pin(self.open(id)).await
+        let membership = Box::pin(self.open(id)).await?;
+        self.ensure_private().await?;
+        Ok(membership)
+    }
+
+    fn found_store(
+        &self,
+        kind: CommunityKind,
+        name: &str,
+        community: &str,
+    ) -> Result<CommunityId, NodeError> {
+        let certificate = self.certificate();
+        let founding = Founding { kind, certificate, founder_name: name, name: community, floor: FLOOR };
+        let sealing = SealingKey::of_device(&self.key);
+        let place = self.folder.founding()?;
+        let id = replica::found(&place.store(), founding, &self.key, sealing, &SystemClock, &OsEntropy)?;
+        self.folder.founded(place, &id)?;
+        Ok(id)
+    }
+
+    /// Founds the private community, unless this person has one.
+    async fn ensure_private(&self) -> Result<(), NodeError> {
+        if self.lock_profile().private.is_some() {
+            return Ok(());
+        }
+        let name = self.lock_profile().name.clone();
+        let id = self.found_store(CommunityKind::Private, &name, PRIVATE_NAME)?;
+        self.remember(|profile| profile.private = Some(ProfileCommunity { id: id.to_hex(), joining: None }))?;
+        Box::pin(self.open_private(id, None)).await
+    }
+
+    /// Enters the private community that another device of this person founded.
+    async fn enter_private(&self, id: CommunityId, ticket: Option<KnownTicket>) -> Result<(), NodeError> {
+        let joining = ticket.as_ref().map(|known| known.ticket.to_string());
+        self.remember(|profile| profile.private = Some(ProfileCommunity { id: id.to_hex(), joining }))?;
+        Box::pin(self.open_private(id, ticket)).await
+    }
+
+    async fn open_private(&self, id: CommunityId, ticket: Option<KnownTicket>) -> Result<(), NodeError> {
+        let private = PrivateHome::open(&self.folder, self.key.to_bytes(), &self.mesh, id).await?;
+        if let Some(ticket) = ticket.filter(|_| !private.is_member(&self.device())) {
+            private.ask(ticket);
+        }
+        *self.private.lock().unwrap_or_else(PoisonError::into_inner) = Some(private);
+        Ok(())
     }
 
     /// Starts joining with an invite; see [`Membership::watch_join`].
@@ -261,23 +366,27 @@ impl Node {
             return Err(NodeError::TicketExpired);
         }
         self.refuse_second(&parsed.community)?;
-        let membership = Box::pin(self.open(parsed.community)).await?;
-        self.remember(|profile| {
-            profile.name.clone_from(&name);
-            profile.enter(&parsed.community, Some(parsed.to_string()));
-        })?;
-        self.begin_join(&membership, &parsed, name);
+        self.remember(|profile| profile.name.clone_from(&name))?;
+        self.enter(self.known(parsed)).await
+    }
+
+    /// Opens a community that is not known here yet and asks to be let in.
+    async fn enter(self: &Arc<Self>, known: KnownTicket) -> Result<Arc<Membership>, NodeError> {
+        let community = known.ticket.community;
+        let membership = Box::pin(self.open(community)).await?;
+        self.remember(|profile| profile.enter(&community, Some(known.ticket.to_string())))?;
+        self.begin_join(&membership, known);
         Ok(membership)
     }
 
     /// Starts a join, and the task that forgets the ticket when it is over. A
     /// refused join is forgotten whole, so that another ticket can be tried.
-    fn begin_join(self: &Arc<Self>, membership: &Arc<Membership>, ticket: &Ticket, name: String) {
-        membership.resume_join(ticket, self.certificate.clone(), name);
+    fn begin_join(self: &Arc<Self>, membership: &Arc<Membership>, known: KnownTicket) {
+        membership.resume_join(known);
         let (node, membership) = (self.clone(), membership.clone());
         tokio::spawn(async move {
             let ended = match membership.join_outcome().await {
-                Ok(()) => node.remember(|profile| profile.joined(&membership.id())),
+                Ok(()) => node.joined_for_good(&membership.id()).await,
                 Err(NodeError::JoinRefused(reason)) => {
                     tracing::info!(%reason, "the join was refused");
                     node.forget_join_of(&membership.id()).await
@@ -288,6 +397,12 @@ impl Node {
                 tracing::error!(%error, "the end of a join could not be noted");
             }
         });
+    }
+
+    async fn joined_for_good(&self, community: &CommunityId) -> Result<(), NodeError> {
+        self.remember(|profile| profile.joined(community))?;
+        let _one_at_a_time = self.changing.lock().await;
+        self.ensure_private().await
     }
 
     /// Waits until a join is over, if one is under way.
@@ -335,6 +450,10 @@ impl Node {
         self.current.send_replace(None);
         for membership in all.values() {
             membership.close().await;
+        }
+        let private = self.private.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(private) = private {
+            private.close().await;
         }
         self.mesh.close().await;
     }

@@ -33,6 +33,7 @@ use exo_model::decide::{Intent, Refusal};
 use exo_model::feed::document::DocumentError;
 use exo_model::feed::{FeedId, FeedPosition, LineId, Rejection, Run, VerifiedEvent};
 use exo_model::id::{ChangeHash, CommunityId, DeviceId, KeyId, SealingPublicKey};
+use exo_model::phrase::RecoveryPhrase;
 use exo_model::port::{Clock, Entropy, Signer};
 use exo_model::roll::KeeperAnchor;
 use exo_model::sealing::{SealedKey, SealingKey};
@@ -181,6 +182,7 @@ pub type SealedGovernance = Vec<(KeyId, SealedKey)>;
 
 enum Command {
     Record(Box<Intent>, Reply<ChangeHash>),
+    RevokeDevice(DeviceId, Option<Arc<RecoveryPhrase>>, Reply<ChangeHash>),
     Ingest(Box<Run>, Option<ChangeHash>, Reply<Ingested>),
     Compare(Known, Reply<Comparison>),
     ReadRun(FeedId, u64, Reply<Option<Run>>),
@@ -255,6 +257,18 @@ impl Replica {
     /// A refusal, or a failing store.
     pub async fn record(&self, intent: Intent) -> Result<ChangeHash, ReplicaError> {
         self.call(|reply| Command::Record(Box::new(intent), reply)).await
+    }
+
+    /// Revokes a device of this device's person; with the phrase, whichever it is.
+    ///
+    /// # Errors
+    /// A refusal, or a failing store.
+    pub async fn revoke_device(
+        &self,
+        device: DeviceId,
+        phrase: Option<Arc<RecoveryPhrase>>,
+    ) -> Result<ChangeHash, ReplicaError> {
+        self.call(|reply| Command::RevokeDevice(device, phrase, reply)).await
     }
 
     /// Offers a run from anywhere to the gate and stores what is new.

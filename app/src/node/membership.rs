@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use exo_model::amount::Amount;
-use exo_model::certificate::DeviceCertificate;
 use exo_model::charter::Role;
 use exo_model::community::CommunityState;
 use exo_model::decide::Intent;
@@ -21,8 +20,9 @@ use exo_sync::replica::{Replica, ReplicaConfig, ReplicaError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::announce::{self, Offer};
 use super::views::ViewsPair;
-use super::{NodeError, NodeOptions, announce};
+use super::{KnownTicket, NodeError, NodeOptions};
 use crate::engine::Engine;
 use crate::folder::{Folder, FolderError};
 use crate::host::{OsEntropy, SystemClock};
@@ -101,7 +101,10 @@ impl Membership {
             join_status: watch::Sender::new(None),
             tasks: Mutex::new(vec![serving]),
         });
-        let announcing = tokio::spawn(announce::run(membership.clone(), options.offered_bytes));
+        let (engine, memory_bytes) = (membership.engine.clone(), options.offered_bytes);
+        let offer = move || Offer { memory_bytes, micros_per_mib: engine.host().micros_per_mib() };
+        let announcing =
+            tokio::spawn(announce::run(membership.replica.clone(), membership.mesh.clone(), offer));
         membership.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(announcing);
         Ok(membership)
     }
@@ -222,8 +225,8 @@ impl Membership {
         contacts
     }
 
-    pub(super) fn resume_join(&self, ticket: &Ticket, certificate: DeviceCertificate, name: String) {
-        let progress = self.mesh.join(ticket, certificate, name);
+    pub(super) fn resume_join(&self, known: KnownTicket) {
+        let progress = self.mesh.join(&known.ticket, known.certificate, known.name);
         let mut status = progress.watch();
         self.join_status.send_replace(Some(status.borrow().clone()));
         let forward = self.join_status.clone();

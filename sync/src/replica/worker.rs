@@ -7,14 +7,16 @@ use std::sync::mpsc::Receiver;
 
 use tokio::sync::watch;
 
+use exo_model::certificate::PhraseRevocation;
 use exo_model::community::{Community, ComposeError, Inserted};
 use exo_model::decide::{self, Intent, Refusal};
 use exo_model::envelope::HEADS_MAX;
 use exo_model::event::Event;
 use exo_model::feed::gate::AcceptedRun;
 use exo_model::feed::{Change, FeedId, FeedPosition, LineId, Stream, VerifiedEvent, document, gate};
-use exo_model::id::ChangeHash;
+use exo_model::id::{ChangeHash, DeviceId};
 use exo_model::ledger::LedgerFault;
+use exo_model::phrase::RecoveryPhrase;
 use exo_model::port::{ChangeStore as _, Clock, Entropy, Signer, StoredLine};
 use exo_model::quota::Quotas;
 
@@ -108,6 +110,9 @@ impl Worker {
         while let Ok(command) = commands.recv() {
             match command {
                 Command::Record(intent, reply) => answer(reply, self.record(*intent)),
+                Command::RevokeDevice(device, phrase, reply) => {
+                    answer(reply, self.revoke_device(device, phrase.as_deref()));
+                }
                 Command::Ingest(run, after, reply) => {
                     answer(reply, self.ingest(*run, after, Origin::Peer));
                 }
@@ -162,6 +167,19 @@ impl Worker {
             }
         }
         Ok(hash)
+    }
+
+    /// What the phrase signs is how far the device's feeds still count, and that
+    /// is known here.
+    fn revoke_device(
+        &mut self,
+        device: DeviceId,
+        phrase: Option<&RecoveryPhrase>,
+    ) -> Result<ChangeHash, ReplicaError> {
+        let fence = self.community.fence_of(&BTreeSet::from([device])).hash();
+        let community = self.community.id();
+        let phrase = phrase.map(|phrase| PhraseRevocation::sign(phrase, &community, device, &fence));
+        self.record(Intent::RevokeDevice { device, phrase })
     }
 
     /// Decides an intent. One that commits more credit than is free counts
