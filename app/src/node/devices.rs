@@ -80,7 +80,7 @@ impl Node {
             sealing: SealingKey::of_device(&self.key).public(),
             name: machine_name(),
         };
-        let paired = Box::pin(pair(guest)).await?;
+        let paired = pair(guest).await?;
         self.adopt(paired.certificate, &paired.person_name)?;
         self.enter_all(paired.communities, &paired.person_name).await?;
         Ok(paired.person_name)

@@ -144,7 +144,7 @@ impl Mesh {
         bind: SocketAddr,
     ) -> Result<PairingHost, PairingError> {
         invite.relays.clone_from(&self.inner.relays.list.borrow());
-        let endpoint = open_endpoint(&invite.code.host_key(), bind, &invite.relays).await?;
+        let endpoint = Box::pin(open_endpoint(&invite.code.host_key(), bind, &invite.relays)).await?;
         invite.addresses = endpoint.addr().ip_addrs().map(ToString::to_string).collect();
         Ok(PairingHost { inner: self.inner.clone(), endpoint, invite })
     }
@@ -265,8 +265,10 @@ pub(super) async fn enrol_everywhere(
 /// # Errors
 /// See [`PairingError`].
 pub async fn pair(guest: PairingGuest<'_>) -> Result<Paired, PairingError> {
-    let endpoint = open_endpoint(&guest.invite.code.guest_key(), guest.bind, &guest.invite.relays).await?;
-    let paired = meet_host(&endpoint, &guest).await;
+    // Boxed: starting an endpoint is a large future.
+    let opening = open_endpoint(&guest.invite.code.guest_key(), guest.bind, &guest.invite.relays);
+    let endpoint = Box::pin(opening).await?;
+    let paired = Box::pin(meet_host(&endpoint, &guest)).await;
     endpoint.close().await;
     paired
 }
