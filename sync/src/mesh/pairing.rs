@@ -144,7 +144,8 @@ impl Mesh {
         bind: SocketAddr,
     ) -> Result<PairingHost, PairingError> {
         invite.relays.clone_from(&self.inner.relays.list.borrow());
-        let endpoint = Box::pin(open_endpoint(&invite.code.host_key(), bind, &invite.relays)).await?;
+        let key = invite.code.host_key();
+        let endpoint = Box::pin(open_endpoint(&key, bind, &invite.relays)).await?;
         invite.addresses = endpoint.addr().ip_addrs().map(ToString::to_string).collect();
         Ok(PairingHost { inner: self.inner.clone(), endpoint, invite })
     }
@@ -266,8 +267,8 @@ pub(super) async fn enrol_everywhere(
 /// See [`PairingError`].
 pub async fn pair(guest: PairingGuest<'_>) -> Result<Paired, PairingError> {
     // Boxed: starting an endpoint is a large future.
-    let opening = open_endpoint(&guest.invite.code.guest_key(), guest.bind, &guest.invite.relays);
-    let endpoint = Box::pin(opening).await?;
+    let key = guest.invite.code.guest_key();
+    let endpoint = Box::pin(open_endpoint(&key, guest.bind, &guest.invite.relays)).await?;
     let paired = Box::pin(meet_host(&endpoint, &guest)).await;
     endpoint.close().await;
     paired
