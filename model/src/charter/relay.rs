@@ -133,7 +133,7 @@ fn is_url(url: &str) -> bool {
         (None, None) => return false,
     };
     let (is_host, port) = match rest.strip_prefix('[').map(|rest| rest.split_once(']')) {
-        Some(Some((host, port))) if port.is_empty() => (is_ipv6(host), None),
+        Some(Some((host, ""))) => (is_ipv6(host), None),
         Some(Some((host, port))) => (is_ipv6(host) && port.starts_with(':'), Some(&port[1..])),
         Some(None) => return false,
         None => match rest.split_once(':') {
