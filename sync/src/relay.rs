@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use exo_model::id::CertificatePin;
 use iroh_relay::server::{
-    CertConfig, ClientRateLimit, Limits, QuicConfig, RelayConfig as IrohRelayConfig, Server, ServerConfig,
-    TlsConfig,
+    CertConfig, ClientRateLimit, Limits, QuicConfig, RelayConfig as IrohRelayConfig, RelayService, Server,
+    ServerConfig, TlsConfig,
 };
 use tokio::task::JoinHandle;
 
@@ -166,10 +166,29 @@ pub struct RelayFigures {
 #[derive(Debug)]
 pub struct RelayServer {
     server: Server,
+    inside: Inside,
     figures: Figures,
     pin: Option<CertificatePin>,
     metrics: Option<SocketAddr>,
     tasks: Tasks,
+}
+
+/// Whoever is connected, cut off when this is dropped. iroh's server does not
+/// see to it: a connection keeps itself alive, and would go on being carried by
+/// a relay that is no more.
+#[derive(Debug)]
+struct Inside {
+    service: Option<RelayService>,
+    door: Arc<Door>,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let Some(service) = &self.service else { return };
+        for id in self.door.everyone() {
+            service.clients().disconnect(id, None);
+        }
+    }
 }
 
 /// Tasks that end with the relay.
@@ -223,7 +242,8 @@ impl RelayServer {
         let server =
             Server::spawn(server_config).await.map_err(|error| RelayError::Start(format!("{error:#}")))?;
         let figures = Figures { iroh: server.metrics().server.clone(), door };
-        let mut relay = Self { server, figures, pin, metrics: None, tasks: Tasks::default() };
+        let inside = Inside { service: server.relay_service().cloned(), door: figures.door.clone() };
+        let mut relay = Self { server, inside, figures, pin, metrics: None, tasks: Tasks::default() };
         relay.watch_the_door();
         if let Some(page) = page {
             relay.metrics = page.local_addr().ok();
@@ -301,7 +321,16 @@ impl RelayServer {
     /// When it had failed before.
     pub async fn stop(self) -> Result<(), RelayError> {
         drop(self.tasks);
-        match tokio::time::timeout(GOODBYE, self.server.shutdown()).await {
+        let (server, service) = (self.server, self.inside.service.clone());
+        let goodbye = async {
+            let stopped = server.shutdown().await;
+            // The server leaves some connected where address discovery ends first.
+            if let Some(service) = service {
+                service.shutdown().await;
+            }
+            stopped
+        };
+        match tokio::time::timeout(GOODBYE, goodbye).await {
             Ok(Err(error)) => Err(RelayError::Stopped(format!("{error:#}"))),
             // Who does not take the goodbye in time is cut off.
             Ok(Ok(())) | Err(_) => Ok(()),

@@ -132,10 +132,14 @@ impl Door {
         }
     }
 
+    /// Who is inside.
+    pub(super) fn everyone(&self) -> Vec<EndpointId> {
+        self.inside().devices.keys().copied().collect()
+    }
+
     /// Who is inside and may not be there any more.
     pub(super) fn unwelcome(&self) -> Vec<EndpointId> {
-        let inside: Vec<EndpointId> = self.inside().devices.keys().copied().collect();
-        inside.into_iter().filter(|id| !self.access.admits(&device(id))).collect()
+        self.everyone().into_iter().filter(|id| !self.access.admits(&device(id))).collect()
     }
 
     fn inside(&self) -> std::sync::MutexGuard<'_, Inside> {

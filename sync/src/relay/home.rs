@@ -33,6 +33,9 @@ const RETRY_EVERY: Duration = Duration::from_secs(15);
 /// How long a home may be gone before another one is looked for. iroh tries to
 /// come back by itself meanwhile.
 const GONE_AFTER: Duration = Duration::from_secs(5);
+/// How long a relay may take to let us in at first: iroh measures it for up to
+/// 5 s and gives a connection 10 s.
+const HOME_WITHIN: Duration = Duration::from_secs(12);
 /// How long a relay is passed over that answers and does not let us in.
 const SHUN: Duration = Duration::from_secs(2 * 60);
 /// Longest wait for one relay to be measured.
@@ -161,10 +164,13 @@ impl Keeper {
     }
 
     /// Puts these relays, and no others, in iroh's map; the new ones first, so
-    /// that it is never without.
+    /// that it is never without. One that is there and not connected is put in
+    /// again: that makes iroh look at once, and not when its time has come.
     async fn map(&mut self, wanted: BTreeSet<String>) {
-        for url in wanted.difference(&self.mapped) {
-            if let Some(config) = choice::config(url) {
+        let connected = self.connected();
+        for url in &wanted {
+            let Some(config) = choice::config(url) else { continue };
+            if !self.mapped.contains(url) || !connected.contains(&config.url) {
                 self.endpoint.insert_relay(config.url.clone(), Arc::new(config)).await;
             }
         }
@@ -183,7 +189,7 @@ impl Keeper {
     async fn until_gone(&self) {
         let mut statuses = self.endpoint.home_relay_status();
         let meant: Option<RelayUrl> = self.home.as_ref().and_then(|home| home.parse().ok());
-        let mut gone_at: Option<Instant> = None;
+        let mut gone_at = Some(Instant::now() + HOME_WITHIN);
         loop {
             let now = statuses.get();
             let status = now.iter().find(|status| Some(status.url()) == meant.as_ref()).or(now.first());

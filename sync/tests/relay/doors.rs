@@ -73,6 +73,24 @@ async fn who_sends_too_fast_has_to_wait() {
     }
 }
 
+/// iroh's server alone leaves connections open that nobody serves any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_is_stopped_or_dropped_lets_everyone_go() {
+    for is_stopped in [true, false, true, false] {
+        let relay = Running::open().await;
+        let relays = [relay.relay.clone()];
+        let (a, b) = (Peer::relayed(1, &relays).await, Peer::relayed(2, &relays).await);
+        a.at_home().await;
+        b.at_home().await;
+        if is_stopped {
+            relay.server.stop().await.expect("stops");
+        } else {
+            drop(relay.server);
+        }
+        until("the end of it", || !a.status().connected && !b.status().connected).await;
+    }
+}
+
 #[tokio::test]
 async fn the_figures_have_a_page_if_wanted() {
     let folder = tempfile::tempdir().expect("temporary folder");
