@@ -156,8 +156,7 @@ impl Blobs {
                 writer.write_all(&plain)?;
                 Ok(writer)
             });
-            let failed =
-                |source| AttachmentError::File { what: "writing the attachment".into(), source };
+            let failed = |source| AttachmentError::File { what: "writing the attachment".into(), source };
             writer = writing.await.map_err(|_| AttachmentError::Ended)?.map_err(failed)?;
             progress.send_replace(SealProgress { done_bytes, total_bytes });
             first = chunks.end;
@@ -202,8 +201,7 @@ impl Blobs {
         let damaged = |index| AttachmentError::Sealing(BlobError::Damaged { index });
         let place = |index| layout.sealed_range(index).ok_or_else(|| damaged(index));
         let (start, end) = (place(chunks.start)?.start, place(chunks.end - 1)?.end);
-        let sealed =
-            self.read(attachment.blob, layout.sealed_len(), ByteRange { start, end }).await?;
+        let sealed = self.read(attachment.blob, layout.sealed_len(), ByteRange { start, end }).await?;
         let cipher = cipher(&attachment.key, layout);
         let opening = tokio::task::spawn_blocking(move || {
             let mut plain = Vec::with_capacity(sealed.len());
@@ -262,8 +260,8 @@ fn open_plain(plain: Plain) -> Result<(Box<dyn Read + Send>, u64), AttachmentErr
         }
         Plain::File(path) => {
             let opened = open_file(&path);
-            let (file, len) =
-                opened.map_err(|source| AttachmentError::File { what: path.display().to_string(), source })?;
+            let (file, len) = opened
+                .map_err(|source| AttachmentError::File { what: path.display().to_string(), source })?;
             Ok((Box::new(file), len))
         }
     }

@@ -6,7 +6,9 @@ use tokio::sync::watch;
 use exo_model::event::talk::Attachment;
 use exo_model::sealing::{BLOB_CHUNK_BYTES, BlobError};
 use exo_model::weights::ByteRange;
-use exo_sync::blobs::{AttachmentError, BlobsError, PREVIEW_BYTES_MAX, Plain, SealProgress, attachment_layout};
+use exo_sync::blobs::{
+    AttachmentError, BlobsError, PREVIEW_BYTES_MAX, Plain, SealProgress, attachment_layout,
+};
 
 use super::party::{GARDEN, Map, Party, all, bytes_below, random};
 use crate::common::{in_time, insider::Seeded};

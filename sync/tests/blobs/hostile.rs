@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use iroh::endpoint::{RecvStream, SendStream};
+use iroh_blobs::Hash;
 use iroh_blobs::protocol::{ChunkRanges, GetRequest};
 use iroh_blobs::store::mem::MemStore;
-use iroh_blobs::Hash;
 
 use exo_sync::blobs::{FetchError, SourceState, aligned_len};
 
@@ -35,7 +35,8 @@ const LIES: [Lie; 7] =
 
 async fn told(lie: Lie, store: &MemStore, truth: Hash, other: Hash, get: &GetRequest) -> Vec<u8> {
     let ranges: ChunkRanges = get.ranges.iter_infinite().next().expect("ranges").clone();
-    let of = |hash, ranges| async move { store.export_bao(hash, ranges).bao_to_vec().await.expect("encoded") };
+    let of =
+        |hash, ranges| async move { store.export_bao(hash, ranges).bao_to_vec().await.expect("encoded") };
     let mut bytes = match lie {
         Lie::OtherBytes => of(other, ranges).await,
         Lie::OtherRange => of(truth, ChunkRanges::all()).await,
@@ -85,7 +86,8 @@ async fn i6_wrong_bytes_never_get_into_the_store() {
         }
         for here in eva.blobs.present(blob, size).await.expect("known") {
             let read = eva.blobs.read(blob, size, here).await.expect("here");
-            let place = usize::try_from(here.start).expect("small")..usize::try_from(here.end).expect("small");
+            let place =
+                usize::try_from(here.start).expect("small")..usize::try_from(here.end).expect("small");
             assert_eq!(read, bytes[place], "{lie:?}: only the truth");
         }
         // Beside an honest source the liar does no harm.

@@ -94,7 +94,9 @@ async fn n8_a_fetch_ends_with_the_membership() {
     let (progress, watching) = watch::channel(FetchProgress::default());
     let (blobs, dial, from) = (eva.blobs.clone(), eva.dial(), ana.device());
     let fetching =
-        tokio::spawn(async move { blobs.fetch(request(blob, size, &[all(size)], &[from]), dial, progress).await });
+        tokio::spawn(
+            async move { blobs.fetch(request(blob, size, &[all(size)], &[from]), dial, progress).await },
+        );
     until("a beginning", || watching.borrow().received_bytes > 0).await;
     ana.members.remove(eva.device(), GARDEN);
     let error = in_time("the end", fetching).await.expect("ran").expect_err("cut");

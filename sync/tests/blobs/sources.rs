@@ -87,14 +87,22 @@ async fn n9_silent_absent_and_refusing_sources_do_not_hold_up_the_others() {
     let blob = ana.add(&bytes).await;
     stranger.add(&bytes).await;
     ana.admit(&[&eva]);
-    let silent = source(4, &map, |_, _send, _recv| std::future::pending()).await;
+    let silent = source(4, &map, |_, send, recv| async move {
+        let _open = (send, recv);
+        std::future::pending::<()>().await;
+    })
+    .await;
     let absent = DeviceId::from_bytes([99; 32]);
+    let useless = [silent, absent, stranger.device()];
+    let (result, last) = eva.fetch_watched(blob, size, &[all(size)], &useless).await;
+    let error = result.expect_err("nobody gives it").to_string();
+    for (index, why) in ["silent", "nobody knows where it is", "does not give this"].into_iter().enumerate() {
+        assert!(dropped(&last, index).contains(why), "{last:?}");
+        assert!(error.contains(why), "{error}");
+    }
     let last = eva.whole(blob, size, &[silent, absent, stranger.device(), ana.device()]).await;
     assert_eq!(eva.read(blob, size).await, bytes);
-    assert!(dropped(&last, 1).contains("nobody knows where it is"), "{last:?}");
-    assert!(dropped(&last, 2).contains("does not give this"), "{last:?}");
     assert_eq!(last.sources[3].received_bytes, size);
-    // Alone, the silent one is given up.
     let other = random(100_000);
     let unknown = exo_model::hash::blake3(&other);
     let (result, last) = eva.fetch_watched(unknown, 100_000, &[all(100_000)], &[silent]).await;
@@ -208,10 +216,13 @@ async fn a_source_that_goes_away_is_replaced() {
     let (progress, watching) = watch::channel(FetchProgress::default());
     let sources = [ana.device(), ben.device()];
     let (blobs, dial) = (eva.blobs.clone(), eva.dial());
-    let fetching =
-        tokio::spawn(async move { blobs.fetch(request(blob, size, &[all(size)], &sources), dial, progress).await });
-    until("both bring some", || watching.borrow().sources.iter().filter(|s| s.received_bytes > 0).count() == 2)
-        .await;
+    let fetching = tokio::spawn(async move {
+        blobs.fetch(request(blob, size, &[all(size)], &sources), dial, progress).await
+    });
+    until("both bring some", || {
+        watching.borrow().sources.iter().filter(|s| s.received_bytes > 0).count() == 2
+    })
+    .await;
     ben.endpoint.close().await;
     in_time("the rest", fetching).await.expect("ran").expect("fetched");
     assert_eq!(eva.read(blob, size).await, bytes);

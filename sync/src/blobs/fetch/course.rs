@@ -16,9 +16,7 @@ use exo_model::weights::{ByteRange, total_len};
 use super::super::disk::{Reservation, is_full};
 use super::super::{Blobs, hash};
 use super::pieces::{Lane, Next, Pieces};
-use super::{
-    Dial, FetchError, FetchProgress, FetchRequest, Fetched, SourceProgress, SourceState, source,
-};
+use super::{Dial, FetchError, FetchProgress, FetchRequest, Fetched, SourceProgress, SourceState, source};
 
 /// Most sources of one fetch; further ones are not asked.
 const SOURCES_MAX: usize = 16;

@@ -264,7 +264,11 @@ fn as_float(bytes: u64) -> f64 {
     bytes as f64
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, which is what is wanted")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, which is what is wanted"
+)]
 fn as_bytes(float: f64) -> u64 {
     float as u64
 }

@@ -127,7 +127,8 @@ fn any_course_of_things_brings_everything() {
         for step in 0.. {
             assert!(step < 100_000, "seed {seed} does not end");
             now += ms(random(50));
-            let lane = (usize::try_from(random(4)).expect("small"), usize::try_from(random(2)).expect("small"));
+            let lane =
+                (usize::try_from(random(4)).expect("small"), usize::try_from(random(2)).expect("small"));
             let Some((at, end)) = running.get(&lane).cloned() else {
                 match pieces.next(lane, now) {
                     Next::Piece(piece) => drop(running.insert(lane, (piece.range.start, piece.end))),
