@@ -4,8 +4,8 @@
 //!
 //! Each round moves the same bytes three times, one way after the other, so
 //! that what the machine does beside it meets all alike: over a plain stream
-//! (read and thrown away), with [`Blobs::fetch`], and with iroh-blobs' own
-//! single request into a store of its own.
+//! (read and thrown away, written nowhere), with [`Blobs::fetch`], and with
+//! iroh-blobs as it is on both sides, one request for everything.
 #![allow(clippy::print_stdout, reason = "prints what it measured")]
 
 use std::path::Path;
@@ -16,9 +16,10 @@ use bytes::Bytes;
 use iroh::endpoint::{Connection, presets};
 use iroh::protocol::{AcceptError, ProtocolHandler, Router};
 use iroh::{Endpoint, EndpointAddr, RelayMode};
-use iroh_blobs::Hash;
+use iroh_blobs::api::blobs::{AddPathOptions, ImportMode};
 use iroh_blobs::protocol::GetRequest;
 use iroh_blobs::store::fs::FsStore;
+use iroh_blobs::{BlobFormat, BlobsProtocol, Hash};
 use tokio::sync::watch;
 
 use exo_model::id::{BlobHash, CommunityId, DeviceId};
@@ -143,6 +144,12 @@ async fn main() -> Result<(), Failure> {
         .accept(iroh_blobs::ALPN, protocol)
         .accept(PLAIN, Plain(Bytes::from(vec![7; WRITE_BYTES]), len))
         .spawn();
+    let store = FsStore::load(folder.path().join("theirs")).await.map_err(|error| format!("{error:#}"))?;
+    let options = AddPathOptions { path: file, format: BlobFormat::Raw, mode: ImportMode::TryReference };
+    store.add_path_with_opts(options).await?;
+    let their_source = endpoint().await?;
+    let theirs_served = BlobsProtocol::new(&store, None);
+    let their_router = Router::builder(their_source.clone()).accept(iroh_blobs::ALPN, theirs_served).spawn();
     let from = endpoint().await?;
     let speed = |took: Duration| f64::from(u32::try_from(mib).unwrap_or(u32::MAX)) / took.as_secs_f64();
     let mut figures = [const { Vec::new() }; 5];
@@ -150,7 +157,7 @@ async fn main() -> Result<(), Failure> {
     for _ in 0..rounds {
         let plain = speed(plain(&from, source.addr(), len).await?);
         let ours = speed(ours(&from, source.addr(), blob, len as u64).await?);
-        let theirs = speed(theirs(&from, source.addr(), blob).await?);
+        let theirs = speed(theirs(&from, their_source.addr(), blob).await?);
         println!("{plain:7.0} {ours:7.0} {theirs:7.0}   ratios {:.2} {:.2}", ours / plain, theirs / plain);
         for (all, one) in figures.iter_mut().zip([plain, ours, theirs, ours / plain, theirs / plain]) {
             all.push(one);
@@ -161,6 +168,7 @@ async fn main() -> Result<(), Failure> {
         println!("{name}: {} (least / middle / greatest of {rounds})", spread(all));
     }
     router.shutdown().await?;
+    their_router.shutdown().await?;
     blobs.close().await;
     Ok(())
 }

@@ -282,7 +282,13 @@ impl Blobs {
         }
     }
 
+    /// Holds a blob, and waits until that is on disk.
     async fn hold(&self, community: CommunityId, blob: BlobHash, hold: Hold) -> Result<(), BlobsError> {
+        self.hold_soon(community, blob, hold).await?;
+        self.inner.store.sync_db().await.map_err(|error| read_failed(blob, &error))
+    }
+
+    async fn hold_soon(&self, community: CommunityId, blob: BlobHash, hold: Hold) -> Result<(), BlobsError> {
         let held = self.inner.holdings.set(&self.inner.store, community, blob, hold).await;
         held.map_err(|error| read_failed(blob, &error))
     }

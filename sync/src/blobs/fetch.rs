@@ -175,12 +175,12 @@ impl Blobs {
         };
         let missing = self.missing(blob, size_bytes, &wanted).await?;
         if missing.is_empty() {
-            self.hold(community, blob, Hold::Kept).await?;
+            self.hold_soon(community, blob, Hold::Kept).await?;
             return Ok(Fetched::default());
         }
         let reservation = self.reserve(total_len(&missing)).await?;
-        // Told apart from what nobody wants from the first byte on.
-        self.hold(community, blob, Hold::Fetching(today())).await?;
+        // On disk with the first bytes, which are then not what nobody wants.
+        self.hold_soon(community, blob, Hold::Fetching(today())).await?;
         let shared = Arc::new(Shared::new(self, &request, size, dial, progress, reservation));
         let result = shared.run(&wanted, missing).await;
         if result.is_err() && self.stored_bytes(blob).await.is_ok_and(|bytes| bytes == 0) {

@@ -81,7 +81,7 @@ impl Holdings {
     }
 
     /// Holds `blob` for `community` in this way, unless it is held more firmly
-    /// already; it is on disk when this returns.
+    /// already. The store writes it to disk with what it writes next.
     pub(super) async fn set(
         &self,
         store: &Store,
@@ -98,7 +98,6 @@ impl Holdings {
         if let Some(before) = before {
             store.tags().delete(name(community, blob, before)).await?;
         }
-        store.sync_db().await?;
         self.lock().entry(blob).or_default().insert(community, hold);
         Ok(())
     }

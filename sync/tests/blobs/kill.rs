@@ -132,7 +132,6 @@ impl Run {
             .args(["--ignored", "--exact", "kill::child", "--nocapture", "--test-threads=1"])
             .env(TASK, format!("{task} {}", folder.display()))
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .expect("started");

@@ -87,14 +87,22 @@ async fn n9_silent_absent_and_refusing_sources_do_not_hold_up_the_others() {
     let blob = ana.add(&bytes).await;
     stranger.add(&bytes).await;
     ana.admit(&[&eva]);
-    let silent = source(4, &map, |_, _send, _recv| std::future::pending()).await;
+    let silent = source(4, &map, |_, send, recv| async move {
+        let _open = (send, recv);
+        std::future::pending::<()>().await;
+    })
+    .await;
     let absent = DeviceId::from_bytes([99; 32]);
+    let useless = [silent, absent, stranger.device()];
+    let (result, last) = eva.fetch_watched(blob, size, &[all(size)], &useless).await;
+    let error = result.expect_err("nobody gives it").to_string();
+    for (index, why) in ["silent", "nobody knows where it is", "does not give this"].into_iter().enumerate() {
+        assert!(dropped(&last, index).contains(why), "{last:?}");
+        assert!(error.contains(why), "{error}");
+    }
     let last = eva.whole(blob, size, &[silent, absent, stranger.device(), ana.device()]).await;
     assert_eq!(eva.read(blob, size).await, bytes);
-    assert!(dropped(&last, 1).contains("nobody knows where it is"), "{last:?}");
-    assert!(dropped(&last, 2).contains("does not give this"), "{last:?}");
     assert_eq!(last.sources[3].received_bytes, size);
-    // Alone, the silent one is given up.
     let other = random(100_000);
     let unknown = exo_model::hash::blake3(&other);
     let (result, last) = eva.fetch_watched(unknown, 100_000, &[all(100_000)], &[silent]).await;

@@ -76,6 +76,7 @@ fn resident_kib() -> u64 {
 }
 
 /// `cargo test -p exo-sync --test keeper -- --ignored --nocapture what_a_keeper_costs`
+#[allow(clippy::print_stdout, reason = "figures, for whoever runs it by hand")]
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn what_a_keeper_costs_with_100_000_messages() {

@@ -79,7 +79,8 @@ async fn bring(shared: &Arc<Shared>, source: usize, connection: &Connection) -> 
             lanes.spawn(async move { run_lane(&shared, (source, lane), &connection).await });
         }
         let mut result = Ok(());
-        while let (Ok(()), Some(ended)) = (&result, lanes.join_next().await) {
+        while result.is_ok() {
+            let Some(ended) = lanes.join_next().await else { break };
             result = ended.unwrap_or(Ok(()));
         }
         lanes.shutdown().await;

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use iroh::endpoint::{Connection, ReadError, RecvStream, VarInt};
 use iroh_blobs::api::Error as StoreError;
 use iroh_blobs::get::fsm::{
@@ -23,8 +23,6 @@ use super::pieces::Piece;
 /// Items of one range that may wait for the store: 64 blocks of 16 KiB with
 /// their hashes.
 const ITEMS: usize = 128;
-/// Segments of the network that are taken up together.
-const SEGMENTS: usize = 64;
 
 /// Why a range did not come, or not whole.
 #[derive(Debug)]
@@ -66,7 +64,7 @@ impl Request<'_> {
         let (send, recv) = opening.map_err(|_| RangeError::Silent)?.map_err(|error| lost(&error))?;
         let wanted = ChunkRanges::bytes(piece.range.start..piece.range.end);
         let request = GetRequest::blob_ranges(hash(self.blob), wanted);
-        let reader = Buffered::new(recv, self.silence_max);
+        let reader = Watched { inner: recv, silence_max: self.silence_max };
         let asked = AtConnected::new(Instant::now(), reader, send, request, RequestCounters::default());
         let ConnectedNext::StartRoot(root) = asked.next().await.map_err(|error| lost(&error))? else {
             return Err(RangeError::Wrong("it answered something else".into()));
@@ -137,53 +135,43 @@ fn read_error(error: &io::Error) -> RangeError {
     }
 }
 
-/// Reads what lies ready at once instead of hash by hash, and notices silence.
-struct Buffered {
+/// A stream that notices silence.
+struct Watched {
     inner: RecvStream,
-    ready: BytesMut,
-    segments: Vec<Bytes>,
     silence_max: Duration,
 }
 
-impl Buffered {
-    fn new(inner: RecvStream, silence_max: Duration) -> Self {
-        Self { inner, ready: BytesMut::new(), segments: vec![Bytes::new(); SEGMENTS], silence_max }
-    }
-
-    /// Waits until `len` bytes are ready; fewer are, where the stream ends.
-    async fn fill(&mut self, len: usize) -> io::Result<()> {
-        while self.ready.len() < len {
-            let reading = self.inner.read_many_chunks(&mut self.segments);
+impl Watched {
+    /// Fills `target`, as far as the stream goes, and says how far.
+    async fn fill(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < target.len() {
+            let reading = self.inner.read(&mut target[filled..]);
             let read = tokio::time::timeout(self.silence_max, reading).await;
             let read = read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
             let Some(count) = read.map_err(io::Error::other)? else { break };
-            for segment in &mut self.segments[..count] {
-                self.ready.extend_from_slice(segment);
-                *segment = Bytes::new();
-            }
+            filled += count;
         }
-        Ok(())
+        Ok(filled)
     }
 }
 
-impl iroh_blobs::util::RecvStream for Buffered {
+impl iroh_blobs::util::RecvStream for Watched {
     async fn recv_bytes(&mut self, len: usize) -> io::Result<Bytes> {
-        self.fill(len).await?;
-        let len = len.min(self.ready.len());
-        Ok(self.ready.split_to(len).freeze())
+        let mut bytes = vec![0; len];
+        let filled = self.fill(&mut bytes).await?;
+        bytes.truncate(filled);
+        Ok(bytes.into())
     }
 
     async fn recv_bytes_exact(&mut self, len: usize) -> io::Result<Bytes> {
-        self.fill(len).await?;
-        if self.ready.len() < len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(self.ready.split_to(len).freeze())
+        let bytes = self.recv_bytes(len).await?;
+        if bytes.len() == len { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     async fn recv_exact(&mut self, target: &mut [u8]) -> io::Result<()> {
-        target.copy_from_slice(&self.recv_bytes_exact(target.len()).await?);
-        Ok(())
+        let filled = self.fill(target).await?;
+        if filled == target.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     fn stop(&mut self, code: VarInt) -> io::Result<()> {
