@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use exo_model::charter::role::UnknownRole;
+use exo_model::event::private::Notify;
 use exo_model::id::DeviceId;
+use exo_model::invite::Ticket;
 use exo_sync::mesh::probe::Hostility;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::engine::{AskEvent, EngineError, Question};
-use crate::node::{Membership, MembershipError, ModelError, Node, NodeError};
+use crate::node::{LinkStatus, Membership, MembershipError, ModelError, Node, NodeError};
 use crate::report::{
-    AnswerReport, AuditReport, BalanceReport, CommunityEntry, CommunityReport, HoldingsReport, MemberReport,
-    MessageReport, ModelReport, PeerReport, StageReport, StatusReport,
+    AnswerReport, AuditReport, BalanceReport, CommunityEntry, CommunityReport, DeviceReport, HoldingsReport,
+    MemberReport, MessageReport, ModelReport, PeerReport, RelayReport, StageReport, StatusReport,
 };
 
 /// Messages shown unless asked otherwise.
@@ -45,6 +47,45 @@ pub(crate) enum Command {
         #[serde(default)]
         forget: bool,
     },
+    /// This person's devices.
+    Devices,
+    /// Make a code that links another device of this person within ten minutes.
+    LinkDevice,
+    /// Whether the latest code was used.
+    LinkStatus,
+    /// Become a device of the person whose other device shows this code: its words
+    /// or its link.
+    BecomeDevice { code: String },
+    /// Come back as the person of a recovery phrase. Any invite of the community,
+    /// also one that was used, says whom to ask.
+    ComeBack { name: String, phrase: String, ticket: String },
+    /// Take a lost device out everywhere; by the phrase where this device may not.
+    RevokeDevice {
+        device: String,
+        #[serde(default)]
+        phrase: Option<String>,
+    },
+    /// Relays that the community names.
+    Relays,
+    /// Name a relay, or another certificate of one (SHA-256 in hexadecimal).
+    AddRelay {
+        url: String,
+        #[serde(default)]
+        pin: Option<String>,
+    },
+    /// Name a relay no longer.
+    RemoveRelay { url: String },
+    /// A setting that follows this person to all their devices.
+    Setting {
+        name: String,
+        /// A new value; empty sets it back.
+        #[serde(default)]
+        value: Option<String>,
+    },
+    /// Mark the channel read, here and on this person's other devices.
+    MarkRead,
+    /// How loud the community may be: all, mentions or nothing.
+    Notify { level: NotifyLevel },
     /// Take someone out of the community, by name or id.
     Remove {
         person: String,
@@ -113,6 +154,15 @@ pub(crate) enum Hostile {
     OversizeFrame,
 }
 
+/// [`Notify`] in JSON.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NotifyLevel {
+    All,
+    Mentions,
+    Nothing,
+}
+
 fn one() -> u32 {
     1
 }
@@ -128,6 +178,38 @@ pub(crate) enum Reply {
     },
     Ticket {
         ticket: String,
+    },
+    Devices {
+        devices: Vec<DeviceReport>,
+    },
+    Code {
+        words: String,
+        link: String,
+    },
+    /// `none`, `waiting`, `linked` (to the device so called) or `failed` (why).
+    Linking {
+        state: String,
+        detail: String,
+    },
+    /// Whose device this is now.
+    Linked {
+        device: String,
+    },
+    /// Where the person is a member.
+    Returned {
+        communities: usize,
+    },
+    Revoked {
+        communities: usize,
+    },
+    Relays {
+        relays: Vec<RelayReport>,
+        /// The one that this device calls its home, while it is connected there.
+        home: Option<String>,
+    },
+    Setting {
+        name: String,
+        value: Option<String>,
     },
     /// `None` once it was deleted from this device.
     Phrase {
@@ -221,6 +303,53 @@ pub(crate) async fn run(
             }
             Ok(Reply::Phrase { phrase: node.phrase()? })
         }
+        Command::Devices => {
+            Ok(Reply::Devices { devices: node.devices().into_iter().map(DeviceReport::of).collect() })
+        }
+        Command::LinkDevice => {
+            let invite = node.link_device().await?;
+            let words = invite.code.words().join(" ");
+            Ok(Reply::Code { words, link: invite.to_string() })
+        }
+        Command::LinkStatus => {
+            let (state, detail) = match node.link_status() {
+                None => ("none", String::new()),
+                Some(LinkStatus::Waiting) => ("waiting", String::new()),
+                Some(LinkStatus::Linked(device)) => ("linked", device),
+                Some(LinkStatus::Failed(reason)) => ("failed", reason),
+            };
+            Ok(Reply::Linking { state: state.into(), detail })
+        }
+        Command::BecomeDevice { code } => {
+            let name = node.become_device(&code).await?;
+            Ok(Reply::Linked { device: name })
+        }
+        Command::ComeBack { name, phrase, ticket } => {
+            let ticket: Ticket = ticket.parse().map_err(NodeError::Ticket)?;
+            let communities = node.come_back(&phrase, &ticket.contacts, &name).await?;
+            Ok(Reply::Returned { communities })
+        }
+        Command::RevokeDevice { device, phrase } => {
+            let communities = node.revoke_device(&device, phrase.as_deref()).await?;
+            Ok(Reply::Revoked { communities })
+        }
+        Command::AddRelay { url, pin } => {
+            node.membership()?.add_relay(url, pin).await?;
+            Ok(Reply::Done)
+        }
+        Command::RemoveRelay { url } => {
+            node.membership()?.remove_relay(&url).await?;
+            Ok(Reply::Done)
+        }
+        Command::Setting { name, value } => setting(node, name, value).await,
+        Command::MarkRead => {
+            node.mark_read().await?;
+            Ok(Reply::Done)
+        }
+        Command::Notify { level } => {
+            node.set_notify(level.into()).await?;
+            Ok(Reply::Done)
+        }
         Command::Remove { person, ban, reason } => {
             node.membership()?.remove(&person, ban, reason).await?;
             Ok(Reply::Done)
@@ -283,6 +412,24 @@ pub(crate) async fn run(
     }
 }
 
+async fn setting(node: &Arc<Node>, name: String, value: Option<String>) -> Result<Reply, CommandError> {
+    if let Some(value) = value {
+        node.set_setting(name.clone(), value).await?;
+    }
+    let value = node.setting(&name)?;
+    Ok(Reply::Setting { name, value })
+}
+
+impl From<NotifyLevel> for Notify {
+    fn from(level: NotifyLevel) -> Self {
+        match level {
+            NotifyLevel::All => Self::All,
+            NotifyLevel::Mentions => Self::Mentions,
+            NotifyLevel::Nothing => Self::Nothing,
+        }
+    }
+}
+
 /// Commands that only look.
 async fn ask_views(membership: &Membership, command: Command) -> Result<Reply, CommandError> {
     match command {
@@ -296,6 +443,12 @@ async fn ask_views(membership: &Membership, command: Command) -> Result<Reply, C
         Command::Members => {
             let rows = membership.query(exo_projections::Reader::members).await?;
             Ok(Reply::Members { members: rows.iter().map(MemberReport::of).collect() })
+        }
+        Command::Relays => {
+            let state = membership.replica().state();
+            let relays = state.charter.settings.as_ref().map(|settings| settings.relays.clone());
+            let relays = relays.unwrap_or_default().iter().map(RelayReport::of).collect();
+            Ok(Reply::Relays { relays, home: membership.mesh().node().home_relay() })
         }
         Command::Peers => Ok(Reply::Peers { peers: PeerReport::all(membership) }),
         Command::Models => {

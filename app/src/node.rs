@@ -102,6 +102,8 @@ pub(crate) enum NodeError {
     NoSuchDevice(String),
     #[error("several of your devices are called \"{0}\"; name it by the id that devices shows")]
     AmbiguousDevice(String),
+    #[error("your devices share nothing yet: found or join a community first")]
+    NoPrivate,
     #[error("this is the device you are using: revoke it from another one")]
     OwnDevice,
     #[error("the invite has expired; ask for a new one")]
@@ -146,6 +148,7 @@ pub(crate) struct Node {
     mesh: Mesh,
     profile: Mutex<Profile>,
     private: Mutex<Option<Arc<PrivateHome>>>,
+    linking: Mutex<Option<watch::Receiver<LinkStatus>>>,
     memberships: Mutex<BTreeMap<CommunityId, Arc<Membership>>>,
     current: watch::Sender<Option<Arc<Membership>>>,
     /// Held while communities come and go, so that no two do at once.
@@ -172,6 +175,7 @@ impl Node {
             mesh,
             profile: Mutex::new(profile.clone()),
             private: Mutex::default(),
+            linking: Mutex::default(),
             memberships: Mutex::default(),
             current: watch::Sender::new(None),
             changing: tokio::sync::Mutex::default(),

@@ -1,14 +1,14 @@
 //! Plain data for faces: what commands answer, ready for JSON.
 
 use exo_model::amount::Amount;
-use exo_model::charter::Role;
-use exo_model::id::DeviceId;
+use exo_model::charter::{Relay, Role};
+use exo_model::id::{CertificatePin, DeviceId};
 use exo_model::weights::{ByteRange, ModelManifest};
 use exo_projections::rows::{BalanceRow, CommunityRow, MemberRow, MessageRow, ModelRow};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Answer, SharedStage};
-use crate::node::{Membership, MembershipError};
+use crate::node::{Membership, MembershipError, OwnDevice};
 
 /// The community and this node's place in it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -51,6 +51,41 @@ impl CommunityEntry {
             current: current == Some(state.id),
             member: state.charter.is_member(&membership.mesh().device()),
         }
+    }
+}
+
+/// One of this person's devices.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct DeviceReport {
+    pub(crate) device: String,
+    pub(crate) name: String,
+    /// Whether it is the one that answers.
+    pub(crate) this: bool,
+    pub(crate) online: bool,
+}
+
+impl DeviceReport {
+    pub(crate) fn of(device: OwnDevice) -> Self {
+        Self {
+            device: device.device.to_hex(),
+            name: device.name,
+            this: device.is_this,
+            online: device.is_online,
+        }
+    }
+}
+
+/// A relay that the community names.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct RelayReport {
+    pub(crate) url: String,
+    /// SHA-256 of the one certificate that it may show, in hexadecimal.
+    pub(crate) pin: Option<String>,
+}
+
+impl RelayReport {
+    pub(crate) fn of(relay: &Relay) -> Self {
+        Self { url: relay.url.clone(), pin: relay.pin.as_ref().map(CertificatePin::to_hex) }
     }
 }
 

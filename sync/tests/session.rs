@@ -800,7 +800,7 @@ fn the_open_channel_comes_first_and_of_words_the_newest() {
     }
     assert_eq!(order.len(), all.len());
     assert_eq!((order[0].0, order[1].0), (Stream::Keys, Stream::Charter));
-    let of_wanted: Vec<_> = order[2..10].iter().copied().collect();
+    let of_wanted = order[2..10].to_vec();
     assert!(of_wanted.iter().all(|(stream, _)| *stream == wanted), "{order:?}");
     assert!(of_wanted.is_sorted_by_key(|(_, segment)| std::cmp::Reverse(*segment)), "{order:?}");
     assert_eq!(order[10].0, Stream::Ledger);

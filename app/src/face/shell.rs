@@ -3,12 +3,12 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader, Lines};
 use tokio::sync::{mpsc, watch};
 
 use super::terminal::printable;
 use crate::bytes::human;
-use crate::command::{self, Command, Reply};
+use crate::command::{self, Command, NotifyLevel, Reply};
 use crate::engine::AskEvent;
 use crate::node::{Membership, Node};
 use crate::report::MessageReport;
@@ -18,6 +18,15 @@ const HELP: &str = "\
   found NAME in COMMUNITY   found a community, called NAME by your friends
   join NAME with TICKET     join with an invite ticket (it starts with exo1)
   phrase [forget]           your recovery phrase; forget deletes it here, once you wrote it down
+  devices                   your devices
+  device link               show a code that makes another device yours
+  device join CODE          become a device of the person whose other device shows CODE
+  device revoke DEVICE      take a lost device out everywhere
+  come back as NAME with TICKET   after losing all devices: asks for your phrase
+  relays [add URL [PIN] | remove URL]   relays for friends who cannot reach each other
+  setting NAME [= VALUE]    a setting that follows you to all your devices
+  read                      mark everything read, on all your devices
+  notify all|mentions|nothing   how loud this community may be
   remove NAME               take someone out of the community; ban NAME keeps them out
   role NAME ROLE            make someone owner, admin, moderator, member, guest or keeper
   leave                     leave the community
@@ -85,6 +94,47 @@ fn parse(line: &str) -> Line {
             Ok(uses) => Command::Invite { uses },
             Err(_) => return Line::Incomplete("invite [USES], where USES is a number"),
         },
+        "devices" => Command::Devices,
+        "device" => match rest.split_once(char::is_whitespace).unwrap_or((rest, "")) {
+            ("link", "") => Command::LinkDevice,
+            ("status", "") => Command::LinkStatus,
+            ("join", code) if !code.trim().is_empty() => Command::BecomeDevice { code: code.trim().into() },
+            ("revoke", device) if !device.trim().is_empty() => {
+                Command::RevokeDevice { device: device.trim().into(), phrase: None }
+            }
+            _ => {
+                return Line::Incomplete(
+                    "device link, device status, device join CODE or device revoke DEVICE",
+                );
+            }
+        },
+        "come" => match rest.strip_prefix("back as ").and_then(|rest| rest.rsplit_once(" with ")) {
+            Some((name, ticket)) => {
+                Command::ComeBack { name: name.into(), phrase: String::new(), ticket: ticket.into() }
+            }
+            None => return Line::Incomplete("come back as NAME with TICKET"),
+        },
+        "relays" => match rest.split_whitespace().collect::<Vec<_>>().as_slice() {
+            [] => Command::Relays,
+            ["add", url] => Command::AddRelay { url: (*url).into(), pin: None },
+            ["add", url, pin] => Command::AddRelay { url: (*url).into(), pin: Some((*pin).into()) },
+            ["remove", url] => Command::RemoveRelay { url: (*url).into() },
+            _ => return Line::Incomplete("relays, relays add URL [PIN] or relays remove URL"),
+        },
+        "setting" if !rest.is_empty() => match rest.split_once('=') {
+            Some((name, value)) => {
+                Command::Setting { name: name.trim().into(), value: Some(value.trim().into()) }
+            }
+            None => Command::Setting { name: text(), value: None },
+        },
+        "setting" => return Line::Incomplete("setting NAME, or setting NAME = VALUE"),
+        "read" => Command::MarkRead,
+        "notify" => match rest {
+            "all" => Command::Notify { level: NotifyLevel::All },
+            "mentions" => Command::Notify { level: NotifyLevel::Mentions },
+            "nothing" => Command::Notify { level: NotifyLevel::Nothing },
+            _ => return Line::Incomplete("notify all, notify mentions or notify nothing"),
+        },
         "phrase" if matches!(rest, "" | "forget") => Command::Phrase { forget: rest == "forget" },
         "phrase" => return Line::Incomplete("phrase [forget]"),
         "remove" | "ban" if !rest.is_empty() => {
@@ -140,12 +190,26 @@ pub(crate) async fn serve(node: Arc<Node>) -> std::io::Result<()> {
                 say(&format!("There is no command \"{}\". Type help.\n", printable(&word)))
             }
             Line::Incomplete(usage) => say(&format!("Please write: {usage}\n")),
-            Line::Run(command) => run(&node, *command).await,
+            Line::Run(command) => match with_phrase(*command, &mut lines).await? {
+                Some(command) => run(&node, command).await,
+                None => break,
+            },
         }
     }
     arrivals.abort();
     say("\nGoodbye. Everything is saved.\n");
     Ok(())
+}
+
+/// Asks for the phrase where a command needs it: it is not typed among other
+/// words. Nothing at the end of the input.
+async fn with_phrase<R>(command: Command, lines: &mut Lines<R>) -> std::io::Result<Option<Command>>
+where
+    R: AsyncBufRead + Unpin,
+{
+    let Command::ComeBack { name, ticket, .. } = command else { return Ok(Some(command)) };
+    say("Your 24 words: ");
+    Ok(lines.next_line().await?.map(|phrase| Command::ComeBack { name, phrase, ticket }))
 }
 
 fn greet(node: &Node) {
@@ -251,6 +315,44 @@ fn show(reply: &Reply) {
             }
         }
         Reply::Ticket { ticket } => say(&format!("Give this to your friend:\n\n{ticket}\n\n")),
+        Reply::Devices { devices } => {
+            for device in devices {
+                let mark = if device.this { "*" } else { " " };
+                let state = if device.online { "online" } else { "offline" };
+                let name = printable(&device.name);
+                say(&format!("{mark} {name:<24} {state:<8} {}\n", device.device));
+            }
+        }
+        Reply::Code { words, link } => say(&format!(
+            "On the other device, start Exo-Studio with an empty folder and type, within ten minutes:\n\n  device join \
+             {words}\n\nThe words serve on the same local network. From anywhere else, use this link instead:\n\n  {link}\n\n\
+             Whoever has the words or the link can become you: show them to nobody else. Type device status to see \
+             whether it was used.\n"
+        )),
+        Reply::Linking { state, detail } => say(&format!("  {state} {}\n", printable(detail))),
+        Reply::Linked { device } => say(&format!("Linked: {}\n", printable(device))),
+        Reply::Returned { communities } => {
+            say(&format!(
+                "Welcome back. {communities} communities know you; what was written arrives now.\n"
+            ));
+        }
+        Reply::Revoked { communities } => say(&format!("Taken out of {communities} communities.\n")),
+        Reply::Relays { relays, .. } if relays.is_empty() => {
+            say("  No relay. A friend can run one: exo-studio relay --help\n");
+        }
+        Reply::Relays { relays, home } => {
+            for relay in relays {
+                let mark = if home.as_ref().is_some_and(|home| home.trim_end_matches('/') == relay.url) {
+                    "*"
+                } else {
+                    " "
+                };
+                say(&format!("{mark} {} {}\n", printable(&relay.url), relay.pin.as_deref().unwrap_or("")));
+            }
+        }
+        Reply::Setting { name, value } => {
+            say(&format!("  {} = {}\n", printable(name), printable(value.as_deref().unwrap_or("(not set)"))));
+        }
         Reply::Phrase { phrase: Some(phrase) } => say(&format!(
             "These 24 words are you: with them, and only with them, you get back in from a new device.\n\n\
              {phrase}\n\n\

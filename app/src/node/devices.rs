@@ -1,7 +1,7 @@
 //! A person's devices: linking a second one, coming back by the phrase, revoking
 //! a lost one.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use exo_model::certificate::DeviceCertificate;
 use exo_model::id::DeviceId;
@@ -43,11 +43,9 @@ pub(crate) struct OwnDevice {
 }
 
 impl Node {
-    /// Shows a code by which another device of this person is linked. The status
-    /// goes on until somebody came, or the code ran out.
-    pub(crate) async fn link_device(
-        self: &Arc<Self>,
-    ) -> Result<(PairingInvite, watch::Receiver<LinkStatus>), NodeError> {
+    /// Makes a code by which another device of this person is linked, and waits for
+    /// it in the background until the code runs out.
+    pub(crate) async fn link_device(self: &Arc<Self>) -> Result<PairingInvite, NodeError> {
         if self.memberships().is_empty() {
             return Err(NodeError::NothingToShare);
         }
@@ -56,7 +54,7 @@ impl Node {
         let invite = PairingInvite { code, addresses: Vec::new(), relays: Vec::new() };
         let host = self.mesh.open_pairing(invite, self.options.bind).await?;
         let (shown, status) = (host.invite().clone(), watch::Sender::new(LinkStatus::Waiting));
-        let followed = status.subscribe();
+        *self.linking.lock().unwrap_or_else(PoisonError::into_inner) = Some(status.subscribe());
         let (certificate, name) = (self.certificate(), self.profile().name);
         tokio::spawn(async move {
             let end = match host.wait(certificate, name).await {
@@ -65,7 +63,13 @@ impl Node {
             };
             status.send_replace(end);
         });
-        Ok((shown, followed))
+        Ok(shown)
+    }
+
+    /// How linking goes by the latest code, if there was one.
+    pub(crate) fn link_status(&self) -> Option<LinkStatus> {
+        let linking = self.linking.lock().unwrap_or_else(PoisonError::into_inner);
+        linking.as_ref().map(|status| status.borrow().clone())
     }
 
     /// Becomes a device of the person whose other device shows this code. Only a

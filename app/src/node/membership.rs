@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use exo_model::amount::Amount;
-use exo_model::charter::Role;
+use exo_model::charter::{Relay, Role, Setting};
 use exo_model::community::CommunityState;
 use exo_model::decide::Intent;
 use exo_model::event::cluster::ADDRESS_BYTES_MAX;
 use exo_model::event::ledger::Account;
-use exo_model::id::{ChangeHash, ChannelId, CommunityId, PersonId};
+use exo_model::id::{ChangeHash, ChannelId, CommunityId, ParseIdError, PersonId};
 use exo_model::invite::{CONTACTS_MAX, Contact, INVITE_TTL_MS, Ticket};
 use exo_model::port::Clock as _;
 use exo_model::sealing::SealingKey;
@@ -47,6 +47,10 @@ pub(crate) enum MembershipError {
     NoSuchPerson(String),
     #[error("several members are called \"{0}\"; name the person by the id that members --json shows")]
     Ambiguous(String),
+    #[error("the community names no relay {0}; type relays to see them")]
+    NoSuchRelay(String),
+    #[error("not the fingerprint of a certificate: {0}")]
+    Pin(#[from] ParseIdError),
     #[error("there is no channel yet; it arrives with the community's history")]
     NoChannel,
 }
@@ -164,10 +168,9 @@ impl Membership {
         let (role, trust) = (Role::Member, TrustLevel::Friends);
         self.replica.record(Intent::IssueInvite { key, uses, expires_ms, role, trust }).await?;
         let state = self.replica.state();
-        let relays = state.charter.settings.as_ref().map(|settings| settings.relays.clone());
         let name = state.charter.name().to_owned();
         let ticket = Ticket::new(state.id, name, &secret, expires_ms, self.contacts(&state));
-        Ok(ticket.with_relays(relays.unwrap_or_default()))
+        Ok(ticket.with_relays(self.relays()))
     }
 
     /// Takes someone out of the community.
@@ -187,6 +190,33 @@ impl Membership {
         let person = self.find_person(person)?;
         self.replica.record(Intent::SetRole(person, role)).await?;
         Ok(())
+    }
+
+    /// Names a relay for all members; one that is named already gets the new pin.
+    pub(crate) async fn add_relay(&self, url: String, pin: Option<String>) -> Result<(), MembershipError> {
+        let pin = pin.map(|pin| pin.replace(':', "").parse()).transpose()?;
+        let mut relays = self.relays();
+        relays.retain(|relay| relay.url != url);
+        relays.push(Relay { url, pin });
+        self.replica.record(Intent::ChangeSetting(Setting::Relays(relays))).await?;
+        Ok(())
+    }
+
+    /// Names a relay no longer.
+    pub(crate) async fn remove_relay(&self, url: &str) -> Result<(), MembershipError> {
+        let mut relays = self.relays();
+        let before = relays.len();
+        relays.retain(|relay| relay.url != url);
+        if relays.len() == before {
+            return Err(MembershipError::NoSuchRelay(url.to_owned()));
+        }
+        self.replica.record(Intent::ChangeSetting(Setting::Relays(relays))).await?;
+        Ok(())
+    }
+
+    fn relays(&self) -> Vec<Relay> {
+        let state = self.replica.state();
+        state.charter.settings.as_ref().map(|settings| settings.relays.clone()).unwrap_or_default()
     }
 
     /// Leaves the community, with all devices of this person.

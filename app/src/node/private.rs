@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use exo_model::decide::Intent;
+use exo_model::event::private::{Notify, Subject};
 use exo_model::event::{Event, PrivateEvent};
 use exo_model::id::{ChangeHash, CommunityId, DeviceId};
 use exo_model::private::{PrivateState, Written};
@@ -14,11 +15,10 @@ use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
 use exo_sync::mesh::{CommunityMesh, JoinProgress, Mesh};
 use exo_sync::replica::{Replica, ReplicaConfig, ReplicaError, Update};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::announce::{self, Offer};
-use super::{KnownTicket, MembershipError};
+use super::{KnownTicket, MembershipError, Node, NodeError};
 use crate::folder::Folder;
 use crate::host::{OsEntropy, SystemClock};
 
@@ -27,7 +27,6 @@ pub(crate) struct PrivateHome {
     replica: Replica,
     mesh: CommunityMesh,
     facts: Arc<RwLock<PrivateState>>,
-    changed: watch::Sender<u64>,
     join: Mutex<Option<JoinProgress>>,
     announcing: JoinHandle<()>,
 }
@@ -41,8 +40,7 @@ impl PrivateHome {
     ) -> Result<Arc<Self>, MembershipError> {
         let path = folder.community(&community)?.store();
         let facts = Arc::new(RwLock::new(PrivateState::default()));
-        let changed = watch::Sender::new(0_u64);
-        let (told, signal) = (facts.clone(), changed.clone());
+        let told = facts.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let config = ReplicaConfig {
                 path,
@@ -54,22 +52,14 @@ impl PrivateHome {
                 // There are no views: everything is told at every start.
                 view_cursors: Vec::new(),
             };
-            Replica::open(config, move |update| {
-                take(&told, &update);
-                signal.send_modify(|count| *count += 1);
-            })
+            Replica::open(config, move |update| take(&told, &update))
         });
         let (replica, _thread) =
             opened.await.map_err(|error| MembershipError::Thread(error.to_string()))??;
         let (mesh, _no_stages) = mesh.open(replica.clone());
         let offer = Offer { memory_bytes: 0, micros_per_mib: None };
         let announcing = tokio::spawn(announce::run(replica.clone(), mesh.clone(), move || offer));
-        Ok(Arc::new(Self { replica, mesh, facts, changed, join: Mutex::default(), announcing }))
-    }
-
-    /// Which community.
-    pub(crate) fn id(&self) -> CommunityId {
-        self.replica.state().id
+        Ok(Arc::new(Self { replica, mesh, facts, join: Mutex::default(), announcing }))
     }
 
     /// The truth.
@@ -77,19 +67,9 @@ impl PrivateHome {
         &self.replica
     }
 
-    /// The links to the person's other devices.
-    pub(crate) fn mesh(&self) -> &CommunityMesh {
-        &self.mesh
-    }
-
     /// What is known; not to be held across an await.
     pub(crate) fn facts(&self) -> RwLockReadGuard<'_, PrivateState> {
         self.facts.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Signals whenever a fact came in.
-    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
     }
 
     /// Notes a fact, here and on the person's other devices.
@@ -115,6 +95,42 @@ impl PrivateHome {
         self.announcing.abort();
         self.mesh.leave().await;
         self.replica.close().await;
+    }
+}
+
+impl Node {
+    /// A setting that follows this person to all their devices.
+    pub(crate) fn setting(&self, name: &str) -> Result<Option<String>, NodeError> {
+        Ok(self.own_facts()?.facts().setting(name).map(ToOwned::to_owned))
+    }
+
+    /// Changes such a setting; an empty value sets it back.
+    pub(crate) async fn set_setting(&self, name: String, value: String) -> Result<(), NodeError> {
+        self.own_facts()?.note(PrivateEvent::SettingSet { name, value }).await?;
+        Ok(())
+    }
+
+    /// Marks the current community's channel read, up to its newest message.
+    pub(crate) async fn mark_read(&self) -> Result<(), NodeError> {
+        let membership = self.membership()?;
+        let channel = membership.channel()?;
+        let newest = membership.query(move |reader| reader.messages(&channel, 1, None)).await?;
+        if let Some(newest) = newest.last() {
+            let subject = Subject::Channel(membership.id(), channel);
+            self.own_facts()?.note(PrivateEvent::ReadUpTo { subject, lamport: newest.lamport }).await?;
+        }
+        Ok(())
+    }
+
+    /// Says how loud the current community may be.
+    pub(crate) async fn set_notify(&self, notify: Notify) -> Result<(), NodeError> {
+        let subject = Subject::Community(self.membership()?.id());
+        self.own_facts()?.note(PrivateEvent::NotifySet { subject, notify }).await?;
+        Ok(())
+    }
+
+    fn own_facts(&self) -> Result<Arc<PrivateHome>, NodeError> {
+        self.private().ok_or(NodeError::NoPrivate)
     }
 }
 
