@@ -155,20 +155,20 @@ async fn answer(inner: &Inner, connection: &Connection) -> Result<(), String> {
 
 async fn judge(here: &Here, request: JoinRequest) -> Answer {
     let (device, recipient) = (request.certificate.claims.device, request.certificate.claims.sealing);
-    match here.replica().record(Intent::Admit(request)).await {
-        // Who asks again may have missed the answer. What is in force is the
-        // charter's word on the device, not that of a request nobody checked.
-        Err(ReplicaError::Refused(refusal @ Refusal::AlreadyMember))
-            if !is_enrolled(here, &device, &recipient) =>
-        {
-            Answer::Refused { reason: refusal.to_string(), try_others: false }
-        }
-        Ok(_) | Err(ReplicaError::Refused(Refusal::AlreadyMember)) => {
-            match admitted(here, &device, recipient).await {
-                Ok(answer) => answer,
-                Err(error) => Answer::Refused { reason: error.to_string(), try_others: true },
-            }
-        }
+    // Who asks again may have missed the answer, and a person's further device is
+    // enrolled by another one. What is in force is the charter's word on the
+    // device, not that of a request nobody checked.
+    let recorded = if is_enrolled(here, &device, &recipient) {
+        Ok(())
+    } else {
+        here.replica().record(Intent::Admit(request)).await.map(drop)
+    };
+    let answered = match recorded {
+        Ok(()) => admitted(here, &device, recipient).await,
+        Err(error) => Err(error),
+    };
+    match answered {
+        Ok(answer) => answer,
         Err(ReplicaError::Refused(refusal)) => {
             // This member may lack an invite that another has.
             let try_others = matches!(refusal, Refusal::UnknownInvite | Refusal::NotAMember);
