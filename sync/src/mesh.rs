@@ -192,6 +192,7 @@ impl Mesh {
         }
         let access = Arc::new(MembersGet(config.replica.clone()));
         let (blobs, blobs_protocol) = Blobs::open(&config.blobs_dir, access).await?;
+        blobs.adopt(config.replica.state().id).await?;
         let inner = Arc::new(Inner {
             endpoint: endpoint.clone(),
             me,
