@@ -161,7 +161,7 @@ impl Shared {
         let failed = self.lock().failed.take();
         match failed {
             None => Ok(()),
-            Some(error) if is_full(&error) || self.blobs.check_disk(0).is_err() => {
+            Some(error) if is_full(&error) || self.blobs.is_disk_full() => {
                 let needed = self.missing_bytes();
                 Err(self.blobs.disk_full(needed).into())
             }
