@@ -33,6 +33,7 @@ use iroh_blobs::store::GcConfig;
 use iroh_blobs::store::fs::FsStore;
 use iroh_blobs::store::fs::options::Options;
 use iroh_blobs::{BlobFormat, Hash};
+use n0_future::StreamExt as _;
 
 use exo_model::id::{BlobHash, CommunityId, DeviceId};
 use exo_model::weights::{ByteRange, merge_ranges, total_len};
@@ -223,6 +224,25 @@ impl Blobs {
     pub async fn unpin(&self, community: CommunityId, blob: BlobHash) -> Result<(), BlobsError> {
         let removed = self.inner.holdings.remove(&self.inner.store, community, blob).await;
         removed.map_err(|error| read_failed(blob, &error))
+    }
+
+    /// Holds for `community` what earlier versions of this program added, when
+    /// a node had one community and tags had no meaning.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn adopt(&self, community: CommunityId) -> Result<(), BlobsError> {
+        let failed = |reason: String| BlobsError::Store { path: self.inner.folder.clone(), reason };
+        let mut tags =
+            self.inner.store.tags().list_prefix(b"auto-").await.map_err(|error| failed(error.to_string()))?;
+        while let Some(tag) = tags.next().await {
+            let tag = tag.map_err(|error| failed(error.to_string()))?;
+            // They were files in place, every one.
+            self.hold(community, BlobHash::from_bytes(*tag.hash.as_bytes()), Hold::InPlace).await?;
+            let deleted = self.inner.store.tags().delete(tag.name.0).await;
+            deleted.map_err(|error| failed(format!("{error:#}")))?;
+        }
+        Ok(())
     }
 
     /// The communities that `blob` is held for.

@@ -15,6 +15,10 @@ use super::{Blobs, BlobsError};
 /// Most blobs that an error proposes to remove.
 const PROPOSALS_MAX: usize = 5;
 
+/// A disk with less than this beside the reserve counts as full when a write
+/// has failed: more than was under way then.
+const FULL_BELOW_BYTES: u64 = 1 << 20;
+
 /// What a community's blobs take on this device. A blob that is held for two
 /// communities counts in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,6 +144,13 @@ impl Blobs {
             Some(free) if free < bytes.saturating_add(reserve_bytes) => Err(self.disk_full(bytes)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the disk is what a write failed for. Only the first write that
+    /// fails says so itself; the store refuses those behind it in other words.
+    pub(super) fn is_disk_full(&self) -> bool {
+        let least = self.inner.options.reserve_bytes.saturating_add(FULL_BELOW_BYTES);
+        free_bytes(&self.inner.folder).is_some_and(|free| free < least)
     }
 
     /// The error for a disk that took no more.

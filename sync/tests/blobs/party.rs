@@ -227,9 +227,10 @@ where
     let device = device_of(&endpoint);
     tokio::spawn(async move {
         while let Some(incoming) = endpoint.accept().await {
-            let Ok(connection) = incoming.await else { continue };
             let answer = answer.clone();
+            // Whoever was killed while shaking hands holds up nobody.
             tokio::spawn(async move {
+                let Ok(connection) = incoming.await else { return };
                 while let Ok((mut send, mut recv)) = connection.accept_bi().await {
                     match Request::read_async(&mut recv).await {
                         Ok((Request::Get(get), _)) => drop(tokio::spawn(answer(get, send, recv))),

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use iroh_blobs::BlobFormat;
+use iroh_blobs::api::blobs::{AddPathOptions, ImportMode};
+use iroh_blobs::store::fs::FsStore;
+
 use exo_model::weights::ByteRange;
 use exo_sync::blobs::{ALIGNMENT_BYTES, Blobs, BlobsError, BlobsOptions, FetchError, NoRoom, Usage};
 
@@ -193,4 +197,29 @@ async fn a_store_opens_once_and_takes_no_file_of_its_own() {
     std::fs::write(&inside, random(100_000)).expect("written");
     let refused = ana.blobs.add_file(GARDEN, &inside).await.expect_err("its own");
     assert!(refused.to_string().contains("move it out"), "{refused}");
+}
+
+/// A folder as the version before holdings left it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_were_added_before_there_were_holdings_are_adopted() {
+    let map = Map::default();
+    let bytes = random(300_000);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("old.gguf");
+    std::fs::write(&path, &bytes).expect("written");
+    let old = FsStore::load(folder.path().join("blobs")).await.expect("opened");
+    let mode = ImportMode::TryReference;
+    let added = AddPathOptions { path: path.clone(), format: BlobFormat::Raw, mode };
+    let tag = old.add_path_with_opts(added).await.expect("added");
+    let blob = exo_model::id::BlobHash::from_bytes(*tag.hash.as_bytes());
+    old.shutdown().await.expect("closed");
+    let ana = Party::open(1, &map, options(), folder).await;
+    assert!(ana.blobs.held_for(&blob).is_empty());
+    ana.blobs.adopt(GARDEN).await.expect("adopted");
+    assert_eq!(ana.blobs.held_for(&blob), [GARDEN]);
+    ana.blobs.unpin(GARDEN, blob).await.expect("let go");
+    ana.blobs.adopt(GARDEN).await.expect("nothing more to adopt");
+    assert!(ana.blobs.held_for(&blob).is_empty());
+    gone(&ana.blobs, blob, 300_000).await;
+    assert_eq!(std::fs::read(&path).expect("still there"), bytes);
 }

@@ -23,7 +23,7 @@ const SOURCES_MAX: usize = 16;
 /// Pause between two reports of progress.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
 /// How long the store may take to write what was handed to it last.
-const SETTLE: (u32, Duration) = (100, Duration::from_millis(20));
+const SETTLE: (u32, Duration) = (1_000, Duration::from_millis(2));
 /// How often what is missing in the end is shared out once more.
 const ROUNDS_MAX: u32 = 3;
 
@@ -161,7 +161,7 @@ impl Shared {
         let failed = self.lock().failed.take();
         match failed {
             None => Ok(()),
-            Some(error) if is_full(&error) || self.blobs.check_disk(0).is_err() => {
+            Some(error) if is_full(&error) || self.blobs.is_disk_full() => {
                 let needed = self.missing_bytes();
                 Err(self.blobs.disk_full(needed).into())
             }
