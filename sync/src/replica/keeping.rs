@@ -187,14 +187,13 @@ impl Keeping {
 
     /// The half of the room is for whoever comes; beyond it everyone has an
     /// even share, so that one device alone fills no keeper.
-    fn has_room(&self, run: &AcceptedRun) -> bool {
+    fn has_room(&self, run: &AcceptedRun, is_new: bool) -> bool {
         let Kept { listing, carried_bytes, room_bytes, .. } = &*self.kept;
         let (feed, bytes) = (run.feed(), payload_bytes(run));
         let load = self.loads.get(&feed.device).copied().unwrap_or_default();
         let for_keys = if feed.stream == Stream::Keys { room_bytes / ROOM_FOR_KEYS } else { 0 };
         let sum = carried_bytes.saturating_add(bytes);
         let sharers = (listing.devices().count() + listing.former.len()).max(1) as u64;
-        let is_new = run.first_seq() == 1;
         (!is_new || load.feeds < FEEDS_PER_DEVICE_MAX)
             && sum <= room_bytes.saturating_add(for_keys)
             && (sum <= room_bytes / 2 || load.bytes.saturating_add(bytes) <= room_bytes / sharers + for_keys)
@@ -279,7 +278,10 @@ impl Worker {
             return Err(Rejection::Fork { seq: new.first_seq() }.into());
         }
         // The run may go further than what counts: it was signed as one.
-        if !is_next || !self.is_carried(&feed, new.start().seq) || !self.may_carry(&new) {
+        if !is_next
+            || !self.is_carried(&feed, new.start().seq)
+            || !self.may_carry(&new, parts || new.first_seq() == 1)
+        {
             return Ok(Ingested::Deferred);
         }
         let line = self.store.append_received(&new)?;
@@ -299,11 +301,12 @@ impl Worker {
         self.keeping.as_ref().is_some_and(|keeping| keeping.carries(feed, after_seq))
     }
 
-    /// Whether there is room for a run, and its author's quota reaches.
-    fn may_carry(&mut self, run: &AcceptedRun) -> bool {
+    /// Whether there is room for a run, and for a line if it begins one, and its
+    /// author's quota reaches.
+    fn may_carry(&mut self, run: &AcceptedRun, is_new: bool) -> bool {
         let Some(keeping) = &self.keeping else { return false };
         let device = run.feed().device;
-        if !keeping.has_room(run) {
+        if !keeping.has_room(run, is_new) {
             return false;
         }
         let level =

@@ -79,6 +79,7 @@ fn resident_kib() -> u64 {
 #[allow(clippy::print_stdout, reason = "figures, for whoever runs it by hand")]
 #[tokio::test]
 #[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "what it is for")]
 async fn what_a_keeper_costs_with_100_000_messages() {
     let ana = Home::found(1);
     ana.admit(2).await;
