@@ -5,6 +5,10 @@
 //! these two. Faces show one community at a time, the current one.
 
 mod announce;
+mod files;
+pub(crate) mod invites;
+mod joining;
+mod load;
 mod membership;
 mod models;
 mod views;
@@ -28,8 +32,11 @@ use tokio::sync::watch;
 
 use crate::folder::{Folder, FolderError, Profile, ProfileCommunity};
 use crate::host::{OsEntropy, SystemClock};
+use crate::report::RefusedJoin;
+use crate::ticket::InviteError;
 
-pub(crate) use membership::{Membership, MembershipError};
+pub(crate) use invites::InviteTerms;
+pub(crate) use membership::{Membership, MembershipError, replica_config};
 pub(crate) use models::ModelError;
 
 /// The lowest balance in a new community: 1,000 WU below zero.
@@ -48,6 +55,8 @@ pub(crate) struct NodeOptions {
     pub(crate) offered_bytes: u64,
     /// Whether the model built into the program may be used.
     pub(crate) starter: bool,
+    /// Whether this node carries what it cannot read, and does nothing else.
+    pub(crate) keeper: bool,
     /// Whether this node may send peers hostile things: the demo's do, to show
     /// that they are refused.
     pub(crate) probes: bool,
@@ -74,6 +83,8 @@ pub(crate) enum NodeError {
     Name(#[from] TextError),
     #[error(transparent)]
     Ticket(#[from] TicketError),
+    #[error(transparent)]
+    Invite(#[from] InviteError),
     #[error("the invite has expired; ask for a new one")]
     TicketExpired,
     #[error("this node belongs to \"{0}\" already")]
@@ -111,6 +122,8 @@ pub(crate) struct Node {
     current: watch::Sender<Option<Arc<Membership>>>,
     /// Held while communities come and go, so that no two do at once.
     changing: tokio::sync::Mutex<()>,
+    /// Joins that a member refused for good since the start, the latest ones.
+    refused_joins: Mutex<Vec<RefusedJoin>>,
 }
 
 impl Node {
@@ -135,6 +148,7 @@ impl Node {
             memberships: Mutex::default(),
             current: watch::Sender::new(None),
             changing: tokio::sync::Mutex::default(),
+            refused_joins: Mutex::default(),
         });
         for ProfileCommunity { id, joining } in &profile.communities {
             let Ok(community) = id.parse() else { continue };
@@ -148,6 +162,7 @@ impl Node {
         if shown.is_some() {
             node.current.send_replace(shown);
         }
+        tokio::spawn(load::tell(Arc::downgrade(&node)));
         Ok(node)
     }
 
@@ -248,7 +263,8 @@ impl Node {
         Box::pin(self.open(id)).await
     }
 
-    /// Starts joining with an invite; see [`Membership::watch_join`].
+    /// Starts joining with an invite, in whatever form it came; see
+    /// [`Membership::watch_join`].
     pub(crate) async fn join(
         self: &Arc<Self>,
         name: &str,
@@ -256,12 +272,17 @@ impl Node {
     ) -> Result<Arc<Membership>, NodeError> {
         let _one_at_a_time = self.changing.lock().await;
         let name = clean_name("your name", name)?;
-        let parsed: Ticket = ticket.parse()?;
+        let parsed = joining::read_ticket(ticket).await?;
         if exo_model::port::Clock::now_ms(&SystemClock) > parsed.expires_ms {
             return Err(NodeError::TicketExpired);
         }
-        self.refuse_second(&parsed.community)?;
-        let membership = Box::pin(self.open(parsed.community)).await?;
+        let membership = match self.merely_read(&parsed.community) {
+            Some(membership) => membership,
+            None => {
+                self.refuse_second(&parsed.community)?;
+                Box::pin(self.open(parsed.community)).await?
+            }
+        };
         self.remember(|profile| {
             profile.name.clone_from(&name);
             profile.enter(&parsed.community, Some(parsed.to_string()));
@@ -277,11 +298,8 @@ impl Node {
         let (node, membership) = (self.clone(), membership.clone());
         tokio::spawn(async move {
             let ended = match membership.join_outcome().await {
-                Ok(()) => node.remember(|profile| profile.joined(&membership.id())),
-                Err(NodeError::JoinRefused(reason)) => {
-                    tracing::info!(%reason, "the join was refused");
-                    node.forget_join_of(&membership.id()).await
-                }
+                Ok(()) => node.settle_join(&membership).await,
+                Err(NodeError::JoinRefused(reason)) => node.note_refused(&membership, reason).await,
                 Err(_) => Ok(()),
             };
             if let Err(error) = ended {
@@ -291,8 +309,9 @@ impl Node {
     }
 
     /// Waits until a join is over, if one is under way.
-    pub(crate) async fn joined(&self, membership: &Membership) -> Result<(), NodeError> {
-        membership.join_outcome().await
+    pub(crate) async fn joined(&self, membership: &Arc<Membership>) -> Result<(), NodeError> {
+        membership.join_outcome().await?;
+        self.settle_join(membership).await
     }
 
     /// Gives up the current community's join, if it is not complete. What was
@@ -339,12 +358,19 @@ impl Node {
         self.mesh.close().await;
     }
 
+    /// Opens a community, as the one that faces show.
     async fn open(&self, id: CommunityId) -> Result<Arc<Membership>, NodeError> {
-        let key = self.key.to_bytes();
-        let membership = Membership::open(&self.folder, key, &self.options, &self.mesh, id).await?;
+        let membership = self.open_aside(id).await?;
         self.lock_all().insert(id, membership.clone());
         self.current.send_replace(Some(membership.clone()));
+        self.adopt_blobs(&membership).await;
         Ok(membership)
+    }
+
+    /// Opens a community that is not among the node's yet.
+    async fn open_aside(&self, id: CommunityId) -> Result<Arc<Membership>, NodeError> {
+        let key = self.key.to_bytes();
+        Ok(Membership::open(&self.folder, key, &self.options, &self.mesh, id).await?)
     }
 
     fn refuse_second(&self, community: &CommunityId) -> Result<(), NodeError> {

@@ -7,6 +7,7 @@ use exo_model::decide::Intent;
 use exo_model::event::cluster::ADDRESSES_MAX;
 
 use super::Membership;
+use crate::engine::Engine;
 
 /// How often the machine's addresses are looked at again.
 const EVERY: Duration = Duration::from_secs(30);
@@ -16,7 +17,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Publishes memory, speed and addresses whenever they differ from what the
 /// state says. Ends with the replica.
-pub(super) async fn run(membership: Arc<Membership>, offered_bytes: u64) {
+pub(super) async fn run(membership: Arc<Membership>, engine: Arc<Engine>, offered_bytes: u64) {
     let mut snapshot = membership.replica().watch();
     let me = membership.mesh().device();
     loop {
@@ -26,8 +27,7 @@ pub(super) async fn run(membership: Arc<Membership>, offered_bytes: u64) {
             let mut addresses = membership.mesh().local_addresses();
             addresses.truncate(ADDRESSES_MAX);
             let published = state.machines.get(&me).cloned().unwrap_or_default();
-            let micros_per_mib =
-                membership.engine().host().micros_per_mib().unwrap_or(published.micros_per_mib);
+            let micros_per_mib = engine.host().micros_per_mib().unwrap_or(published.micros_per_mib);
             let differs = published.memory_bytes != offered_bytes
                 || published.addresses != addresses
                 || differs_much(published.micros_per_mib, micros_per_mib);
