@@ -1,4 +1,10 @@
 //! The command line.
+//!
+//! Exit codes: 0 done, 1 not done, 2 a command line that says nothing, or no
+//! display for a window, 3 done except for what was refused.
+
+mod files;
+mod invites;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,12 +17,16 @@ use clap::{Args, Parser, Subcommand};
 use exo_sync::mesh::Finding;
 
 use crate::bytes::ByteSize;
+use crate::files::BackupWish;
 use crate::folder::Folder;
 use crate::node::{Node, NodeOptions};
-use crate::{bench, command, complain, demo, face, relay};
+use crate::{bench, command, complain, demo, face, keeper, relay};
+pub(crate) use invites::tell_progress;
 
 /// Exit code where a window was wanted and there is no display.
 const NO_DISPLAY: u8 = 2;
+/// Exit code where a file was taken in and part of it refused.
+const PARTLY: u8 = 3;
 /// Longest wait for background work when the program ends; all that matters is
 /// stored by then.
 const SHUTDOWN: Duration = Duration::from_secs(1);
@@ -80,6 +90,36 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// Join a community with an invite.
+    #[command(after_help = "Examples:\n  exo-studio join Ben exo-studio://join/exo1...\n  \
+        exo-studio join Ben garden.exoinvite\n  exo-studio join Ben photo-of-the-code.png")]
+    Join(invites::JoinArgs),
+    /// Make an invite: a link, a ticket and a QR code to give to a friend.
+    #[command(args_conflicts_with_subcommands = true)]
+    #[command(after_help = "Examples:\n  exo-studio invite\n  \
+        exo-studio invite 5 --days 2 --png party.png\n  exo-studio invite --role keeper\n  \
+        exo-studio invite revoke 1a2b3c4d5e6f")]
+    Invite(invites::InviteArgs),
+    /// List the invites that are open.
+    #[command(after_help = "Example:\n  exo-studio invites")]
+    Invites(invites::CommunityOption),
+    /// Communities as files: list, export, import.
+    #[command(subcommand)]
+    Community(files::CommunityWhat),
+    /// Write everything of yours into one file.
+    #[command(after_help = "Example:\n  exo-studio backup ana.exo\n\nIt asks for a passphrase. Neither the \
+        recovery phrase nor the device's key is in the file: to restore it you need the 24 words.")]
+    Backup(BackupWish),
+    /// Make a new data folder from a backup and the 24 words.
+    #[command(after_help = "Example:\n  exo-studio restore ana.exo --data new-folder\n\nThe folder must be \
+        empty or not exist. It becomes a new device of yours.")]
+    Restore(files::RestoreArgs),
+    /// Run a keeper: it carries what a community writes and can read none of it.
+    #[command(
+        after_help = "Examples:\n  exo-studio keeper --data keeper --join exo-studio://join/exo1...\n  \
+        exo-studio keeper --data keeper\n\nThe invite is made by a member: exo-studio invite --role keeper"
+    )]
+    Keeper(keeper::KeeperArgs),
     /// Show everything with three nodes on this machine.
     Demo(demo::DemoArgs),
     /// Run a relay: it carries packets for friends who cannot reach each other directly.
@@ -89,13 +129,16 @@ enum What {
 }
 
 impl Options {
-    fn node(&self) -> anyhow::Result<NodeOptions> {
-        let data = match &self.data {
+    fn data(&self) -> anyhow::Result<PathBuf> {
+        Ok(match &self.data {
             Some(data) => data.clone(),
             None => Folder::default_path()?,
-        };
+        })
+    }
+
+    fn node(&self) -> anyhow::Result<NodeOptions> {
         Ok(NodeOptions {
-            data,
+            data: self.data()?,
             bind: self.bind,
             finding: Finding {
                 local_network: !self.no_local_network,
@@ -104,6 +147,7 @@ impl Options {
             },
             offered_bytes: self.offer_memory.0,
             starter: !self.no_starter,
+            keeper: false,
             probes: self.probes,
         })
     }
@@ -114,10 +158,27 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.what.unwrap_or(What::Window { json: false }) {
         What::Window { json } => window(&cli.options, json),
         What::Node { json } => terminal(&cli.options, json),
+        What::Join(args) => once(invites::join(args, cli.options.node()?)),
+        What::Invite(args) => once(invites::invite(args, cli.options.node()?)),
+        What::Invites(args) => once(invites::invites(args, cli.options.node()?)),
+        What::Community(what) => once(files::community(what, cli.options.data()?)),
+        What::Backup(wish) => once(files::backup(wish, cli.options.data()?)),
+        What::Restore(args) => once(files::restore(args, cli.options.data()?)),
+        What::Keeper(args) => once(keeper::run(args, cli.options.node()?)),
         What::Demo(args) => runtime()?.block_on(demo::run(args)),
         What::Relay(args) => runtime()?.block_on(relay::run(args, cli.options.data)),
         What::Bench(args) => bench::run(&args),
     }
+}
+
+/// Runs one thing to its end.
+fn once(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    // Boxed: a node's start is a large future.
+    let done = runtime.block_on(Box::pin(work));
+    // A read of standard input cannot be cancelled: do not wait for it.
+    runtime.shutdown_timeout(SHUTDOWN);
+    done
 }
 
 fn terminal(options: &Options, json: bool) -> anyhow::Result<ExitCode> {

@@ -1,6 +1,8 @@
 //! What can be asked of a node: one list for the terminal, for programs and
 //! for the demo. The window maps its intents to the same functions.
 
+mod invites;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,11 +15,16 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::engine::{AskEvent, EngineError, Question};
+use crate::files::{BackupWish, ExportWish, FileError, ImportWish};
 use crate::node::{LinkStatus, Membership, MembershipError, ModelError, Node, NodeError};
 use crate::report::{
-    AnswerReport, AuditReport, BalanceReport, CommunityEntry, CommunityReport, DeviceReport, HoldingsReport,
-    MemberReport, MessageReport, ModelReport, PeerReport, RelayReport, StageReport, StatusReport,
+    AnswerReport, AuditReport, BackupReport, BalanceReport, CommunityEntry, CommunityReport, DeviceReport,
+    ExportReport, HoldingsReport, ImportReport, InviteReport, MemberReport, MessageReport, ModelReport,
+    PeerReport, RelayReport, StageReport, StatusReport, TicketReport,
 };
+use crate::ticket::InviteError;
+
+pub(crate) use invites::InviteWish;
 
 /// Messages shown unless asked otherwise.
 const HISTORY: usize = 50;
@@ -28,7 +35,8 @@ const HISTORY: usize = 50;
 pub(crate) enum Command {
     /// Found a community.
     Found { name: String, community: String },
-    /// Join with an invite; answers when the join is complete.
+    /// Join with an invite (ticket, link, or the path of an invite file or
+    /// picture); answers when the join is complete.
     Join { name: String, ticket: String },
     /// Give up a join that is not complete.
     CancelJoin,
@@ -37,10 +45,17 @@ pub(crate) enum Command {
     /// Show another community from now on, by name or id.
     Use { community: String },
     /// Make an invite.
-    Invite {
-        #[serde(default = "one")]
-        uses: u32,
-    },
+    Invite(InviteWish),
+    /// All invites.
+    Invites,
+    /// Let nobody join with an invite any more.
+    RevokeInvite { invite: String },
+    /// Write a community into a file.
+    Export(ExportWish),
+    /// Take in what a file holds.
+    Import(ImportWish),
+    /// Write everything of this person into a file.
+    Backup(BackupWish),
     /// The recovery phrase; or delete it from this device, once it is written
     /// down.
     Phrase {
@@ -163,10 +178,6 @@ pub(crate) enum NotifyLevel {
     Nothing,
 }
 
-fn one() -> u32 {
-    1
-}
-
 /// What a command answers.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
@@ -176,8 +187,9 @@ pub(crate) enum Reply {
     Communities {
         communities: Vec<CommunityEntry>,
     },
-    Ticket {
-        ticket: String,
+    Ticket(TicketReport),
+    Invites {
+        invites: Vec<InviteReport>,
     },
     Devices {
         devices: Vec<DeviceReport>,
@@ -211,6 +223,11 @@ pub(crate) enum Reply {
         name: String,
         value: Option<String>,
     },
+    Exported(ExportReport),
+    Imported {
+        communities: Vec<ImportReport>,
+    },
+    BackedUp(BackupReport),
     /// `None` once it was deleted from this device.
     Phrase {
         phrase: Option<String>,
@@ -257,6 +274,10 @@ pub(crate) enum CommandError {
     #[error(transparent)]
     Link(#[from] exo_sync::mesh::LinkError),
     #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Invite(#[from] InviteError),
+    #[error(transparent)]
     Id(#[from] exo_model::id::ParseIdError),
     #[error("{0}")]
     Argument(String),
@@ -289,14 +310,18 @@ pub(crate) async fn run(
         Command::Communities => {
             let current = node.membership().ok().map(|membership| membership.id());
             let all = node.memberships();
-            let entry = |membership: &Arc<Membership>| CommunityEntry::of(membership, current);
+            let entry = |membership: &Arc<Membership>| CommunityEntry::of(node, membership, current);
             Ok(Reply::Communities { communities: all.iter().map(entry).collect() })
         }
         Command::Use { community } => Ok(Reply::Community(CommunityReport::of(&*node.show(&community)?))),
-        Command::Invite { uses } => {
-            let ticket = node.membership()?.invite(uses).await?.to_string();
-            Ok(Reply::Ticket { ticket })
+        Command::Invite(wish) => Ok(Reply::Ticket(invites::make(&*node.membership()?, wish).await?)),
+        Command::Invites => Ok(Reply::Invites { invites: node.membership()?.invites() }),
+        Command::RevokeInvite { invite } => {
+            Ok(Reply::Invites { invites: vec![node.membership()?.revoke_invite(&invite).await?] })
         }
+        Command::Export(wish) => Ok(Reply::Exported(node.export(wish).await?)),
+        Command::Import(wish) => Ok(Reply::Imported { communities: node.import(wish).await? }),
+        Command::Backup(wish) => Ok(Reply::BackedUp(node.backup(wish).await?)),
         Command::Phrase { forget } => {
             if forget {
                 node.forget_phrase()?;
@@ -378,14 +403,14 @@ pub(crate) async fn run(
         }
         Command::Share { model } => {
             let membership = node.membership()?;
-            let stages = membership.engine().share(model.as_deref(), &events).await?;
+            let stages = membership.engine()?.share(model.as_deref(), &events).await?;
             let stages = stages.iter().map(|stage| StageReport::of(&membership, stage)).collect();
             Ok(Reply::Stages { stages })
         }
         Command::Ask { question, model, max_tokens } => {
             let membership = node.membership()?;
             let question = Question { text: question, model, max_tokens };
-            let answer = membership.engine().ask(question, events, stop).await?;
+            let answer = membership.engine()?.ask(question, events, stop).await?;
             Ok(Reply::Answer(AnswerReport::of(&membership, &answer)))
         }
         Command::Online { online } => {
@@ -408,6 +433,7 @@ pub(crate) async fn run(
             node.membership()?.mesh().probe(peer, hostility).await?;
             Ok(Reply::Done)
         }
+        Command::Status => Ok(Reply::Status(StatusReport::of(node, &*node.membership()?).await?)),
         query => ask_views(&*node.membership()?, query).await,
     }
 }
@@ -438,7 +464,8 @@ async fn ask_views(membership: &Membership, command: Command) -> Result<Reply, C
             let rows = membership
                 .query(move |reader| reader.messages(&channel, limit.unwrap_or(HISTORY), None))
                 .await?;
-            Ok(Reply::Messages { messages: rows.iter().map(MessageReport::of).collect() })
+            let messages = rows.iter().map(|row| MessageReport::of(membership, row)).collect();
+            Ok(Reply::Messages { messages })
         }
         Command::Members => {
             let rows = membership.query(exo_projections::Reader::members).await?;
@@ -464,10 +491,10 @@ async fn ask_views(membership: &Membership, command: Command) -> Result<Reply, C
             let sum = balances.iter().map(|balance| balance.token_mib).sum();
             Ok(Reply::Balances { balances, sum })
         }
-        Command::Audit => {
+        // All others were carried out by whoever calls.
+        _ => {
             let feeds = membership.replica().audit().await?;
             Ok(Reply::Audit(AuditReport { feeds }))
         }
-        _ => Ok(Reply::Status(StatusReport::of(membership).await?)),
     }
 }

@@ -8,9 +8,12 @@
 //! <data>/addresses      where devices were seen
 //! <data>/communities/ID/store.db        the signed changes: the truth
 //! <data>/communities/ID/store.snapshot  how far words were read; deleted, it comes back
+//! <data>/communities/ID/store.keeper    on a keeper: what it goes by instead of reading
+//! <data>/communities/ID/store.keys      keys that came by a file, sealed to this device
 //! <data>/communities/ID/views.db        SQLite views; deleted, they come back
 //! <data>/blobs/         model bytes by hash
 //! <data>/models/        model files this program wrote
+//! <data>/restored-blobs/ blobs that came in a file, until a community has a use for them; then referred to
 //! <data>/lock           held while a node runs here
 //! ```
 
@@ -34,8 +37,16 @@ const VIEWS: &str = "views.db";
 /// to the store comes before it, so that a move that was broken off goes on.
 const MOVED: [&str; 7] =
     ["views.db-wal", "views.db-shm", VIEWS, "store.snapshot", "store.db-wal", "store.db-shm", STORE];
+/// `views.db`, and what SQLite keeps beside it.
+const VIEWS_FILES: [&str; 3] = ["views.db-wal", "views.db-shm", VIEWS];
 /// What the folder of a community is called while it is being founded.
 const FOUNDING: &str = "founding";
+/// Where blobs that came in a file are.
+pub(crate) const RESTORED_BLOBS: &str = "restored-blobs";
+/// Where the communities are.
+const COMMUNITIES: &str = "communities";
+/// What a node remembers about itself.
+const PROFILE: &str = "profile.json";
 /// Longest certificate file.
 const CERTIFICATE_BYTES_MAX: usize = 4 * 1024;
 
@@ -179,6 +190,22 @@ impl CommunityFolder {
     pub(crate) fn views(&self) -> PathBuf {
         self.0.join(VIEWS)
     }
+
+    /// Whether a keeper's replica lies here.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.store().with_extension("keeper").exists()
+    }
+
+    /// Deletes the views: a keeper has none.
+    pub(crate) fn forget_views(&self) -> std::io::Result<()> {
+        for name in VIEWS_FILES {
+            match std::fs::remove_file(self.0.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An opened data folder; holds its lock.
@@ -261,7 +288,7 @@ impl Folder {
     }
 
     fn communities(&self) -> PathBuf {
-        self.root.join("communities")
+        self.root.join(COMMUNITIES)
     }
 
     /// Where devices were seen.
@@ -272,6 +299,22 @@ impl Folder {
     /// `blobs/`.
     pub(crate) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
+    }
+
+    /// Where blobs that came in a file are; the store of blobs refers to them.
+    pub(crate) fn restored_blobs(&self) -> PathBuf {
+        self.root.join(RESTORED_BLOBS)
+    }
+
+    /// Takes a community's folder away, where nothing of it could be read.
+    pub(crate) fn discard(&self, id: &CommunityId) -> Result<(), FolderError> {
+        let path = self.communities().join(id.to_hex());
+        match std::fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(FolderError::Io { path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Where model files that this program writes go.
@@ -358,7 +401,7 @@ impl Folder {
 
     /// The profile; an empty one on the first run.
     pub(crate) fn profile(&self) -> Result<Profile, FolderError> {
-        let path = self.root.join("profile.json");
+        let path = self.root.join(PROFILE);
         match std::fs::read(&path) {
             Ok(bytes) => {
                 let profile: Profile =
@@ -377,11 +420,21 @@ impl Folder {
 
     /// Writes the profile. A ticket in it is secret, hence private.
     pub(crate) fn save_profile(&self, profile: &Profile) -> Result<(), FolderError> {
-        let path = self.root.join("profile.json");
-        let bytes = serde_json::to_vec_pretty(profile)
-            .map_err(|source| FolderError::Profile { path: path.clone(), source })?;
-        write_private(&path, &bytes)
+        save_profile_in(&self.root, profile)
     }
+}
+
+/// Where the store of a community lies in the folder `root`.
+pub(crate) fn store_in(root: &Path, id: &CommunityId) -> PathBuf {
+    root.join(COMMUNITIES).join(id.to_hex()).join(STORE)
+}
+
+/// Writes the profile of the folder `root`, which need not have its place yet.
+pub(crate) fn save_profile_in(root: &Path, profile: &Profile) -> Result<(), FolderError> {
+    let path = root.join(PROFILE);
+    let bytes = serde_json::to_vec_pretty(profile)
+        .map_err(|source| FolderError::Profile { path: path.clone(), source })?;
+    write_private(&path, &bytes)
 }
 
 /// The person's word that this is their device, number `serial` of them.

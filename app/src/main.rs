@@ -3,11 +3,11 @@
 //! `app` wires the crates together and is the only one that may name them all.
 //! Code map: [`node`] (one person's program), [`engine`] (models over peers),
 //! [`command`] (everything that can be asked of a node), [`face`] (terminal,
-//! JSON lines, window), [`relay`] (one for friends), [`demo`] (three nodes that
-//! show it all), [`bench`], [`archive`] (a community, or all of a person's, as one
-//! file), [`ticket`] (invites as links, pictures and files).
+//! JSON lines, window), [`keeper`] and [`relay`] (for friends), [`demo`] (three
+//! nodes that show it all), [`bench`], [`archive`] (a community, or all of a
+//! person's, as one file) and [`files`] (what is done with them), [`ticket`]
+//! (invites as links, pictures and files).
 
-#[cfg_attr(not(test), expect(dead_code, reason = "no face asks for it yet"))]
 mod archive;
 mod bench;
 mod bytes;
@@ -16,12 +16,13 @@ mod command;
 mod demo;
 mod engine;
 mod face;
+mod files;
 mod folder;
 mod host;
+mod keeper;
 mod node;
 mod relay;
 mod report;
-#[cfg_attr(not(test), expect(dead_code, reason = "no face asks for it yet"))]
 mod ticket;
 
 use std::process::ExitCode;

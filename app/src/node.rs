@@ -6,6 +6,10 @@
 
 mod announce;
 mod devices;
+mod files;
+pub(crate) mod invites;
+mod joining;
+mod load;
 mod membership;
 mod models;
 mod private;
@@ -32,9 +36,12 @@ use tokio::sync::watch;
 
 use crate::folder::{Folder, FolderError, Profile, ProfileCommunity};
 use crate::host::{OsEntropy, SystemClock};
+use crate::report::RefusedJoin;
+use crate::ticket::InviteError;
 
 pub(crate) use devices::{LinkStatus, OwnDevice};
-pub(crate) use membership::{Membership, MembershipError};
+pub(crate) use invites::InviteTerms;
+pub(crate) use membership::{Membership, MembershipError, replica_config};
 pub(crate) use models::ModelError;
 pub(crate) use private::PrivateHome;
 
@@ -56,6 +63,8 @@ pub(crate) struct NodeOptions {
     pub(crate) offered_bytes: u64,
     /// Whether the model built into the program may be used.
     pub(crate) starter: bool,
+    /// Whether this node carries what it cannot read, and does nothing else.
+    pub(crate) keeper: bool,
     /// Whether this node may send peers hostile things: the demo's do, to show
     /// that they are refused.
     pub(crate) probes: bool,
@@ -106,6 +115,8 @@ pub(crate) enum NodeError {
     NoPrivate,
     #[error("this is the device you are using: revoke it from another one")]
     OwnDevice,
+    #[error(transparent)]
+    Invite(#[from] InviteError),
     #[error("the invite has expired; ask for a new one")]
     TicketExpired,
     #[error("this node belongs to \"{0}\" already")]
@@ -153,6 +164,8 @@ pub(crate) struct Node {
     current: watch::Sender<Option<Arc<Membership>>>,
     /// Held while communities come and go, so that no two do at once.
     changing: tokio::sync::Mutex<()>,
+    /// Joins that a member refused for good since the start, the latest ones.
+    refused_joins: Mutex<Vec<RefusedJoin>>,
 }
 
 impl Node {
@@ -179,6 +192,7 @@ impl Node {
             memberships: Mutex::default(),
             current: watch::Sender::new(None),
             changing: tokio::sync::Mutex::default(),
+            refused_joins: Mutex::default(),
         });
         for ProfileCommunity { id, joining } in &profile.communities {
             let Ok(community) = id.parse() else { continue };
@@ -198,6 +212,7 @@ impl Node {
         if shown.is_some() {
             node.current.send_replace(shown);
         }
+        tokio::spawn(load::tell(Arc::downgrade(&node)));
         Ok(node)
     }
 
@@ -357,7 +372,8 @@ impl Node {
         Ok(())
     }
 
-    /// Starts joining with an invite; see [`Membership::watch_join`].
+    /// Starts joining with an invite, in whatever form it came; see
+    /// [`Membership::watch_join`].
     pub(crate) async fn join(
         self: &Arc<Self>,
         name: &str,
@@ -365,19 +381,24 @@ impl Node {
     ) -> Result<Arc<Membership>, NodeError> {
         let _one_at_a_time = self.changing.lock().await;
         let name = clean_name("your name", name)?;
-        let parsed: Ticket = ticket.parse()?;
+        let parsed = joining::read_ticket(ticket).await?;
         if exo_model::port::Clock::now_ms(&SystemClock) > parsed.expires_ms {
             return Err(NodeError::TicketExpired);
         }
-        self.refuse_second(&parsed.community)?;
+        if self.merely_read(&parsed.community).is_none() {
+            self.refuse_second(&parsed.community)?;
+        }
         self.remember(|profile| profile.name.clone_from(&name))?;
         self.enter(self.known(parsed)).await
     }
 
-    /// Opens a community that is not known here yet and asks to be let in.
+    /// Opens a community, unless it is open here for reading, and asks to be let in.
     async fn enter(self: &Arc<Self>, known: KnownTicket) -> Result<Arc<Membership>, NodeError> {
         let community = known.ticket.community;
-        let membership = Box::pin(self.open(community)).await?;
+        let membership = match self.merely_read(&community) {
+            Some(membership) => membership,
+            None => Box::pin(self.open(community)).await?,
+        };
         self.remember(|profile| profile.enter(&community, Some(known.ticket.to_string())))?;
         self.begin_join(&membership, known);
         Ok(membership)
@@ -390,11 +411,8 @@ impl Node {
         let (node, membership) = (self.clone(), membership.clone());
         tokio::spawn(async move {
             let ended = match membership.join_outcome().await {
-                Ok(()) => node.joined_for_good(&membership.id()).await,
-                Err(NodeError::JoinRefused(reason)) => {
-                    tracing::info!(%reason, "the join was refused");
-                    node.forget_join_of(&membership.id()).await
-                }
+                Ok(()) => node.settle_join(&membership).await,
+                Err(NodeError::JoinRefused(reason)) => node.note_refused(&membership, reason).await,
                 Err(_) => Ok(()),
             };
             if let Err(error) = ended {
@@ -403,15 +421,10 @@ impl Node {
         });
     }
 
-    async fn joined_for_good(&self, community: &CommunityId) -> Result<(), NodeError> {
-        self.remember(|profile| profile.joined(community))?;
-        let _one_at_a_time = self.changing.lock().await;
-        self.ensure_private().await
-    }
-
     /// Waits until a join is over, if one is under way.
-    pub(crate) async fn joined(&self, membership: &Membership) -> Result<(), NodeError> {
-        membership.join_outcome().await
+    pub(crate) async fn joined(&self, membership: &Arc<Membership>) -> Result<(), NodeError> {
+        membership.join_outcome().await?;
+        self.settle_join(membership).await
     }
 
     /// Gives up the current community's join, if it is not complete. What was
@@ -462,12 +475,19 @@ impl Node {
         self.mesh.close().await;
     }
 
+    /// Opens a community, as the one that faces show.
     async fn open(&self, id: CommunityId) -> Result<Arc<Membership>, NodeError> {
-        let key = self.key.to_bytes();
-        let membership = Membership::open(&self.folder, key, &self.options, &self.mesh, id).await?;
+        let membership = self.open_aside(id).await?;
         self.lock_all().insert(id, membership.clone());
         self.current.send_replace(Some(membership.clone()));
+        self.adopt_blobs(&membership).await;
         Ok(membership)
+    }
+
+    /// Opens a community that is not among the node's yet.
+    async fn open_aside(&self, id: CommunityId) -> Result<Arc<Membership>, NodeError> {
+        let key = self.key.to_bytes();
+        Ok(Membership::open(&self.folder, key, &self.options, &self.mesh, id).await?)
     }
 
     fn refuse_second(&self, community: &CommunityId) -> Result<(), NodeError> {

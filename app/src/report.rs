@@ -1,14 +1,23 @@
 //! Plain data for faces: what commands answer, ready for JSON.
 
+mod files;
+mod invites;
+
 use exo_model::amount::Amount;
 use exo_model::charter::{Relay, Role};
-use exo_model::id::{CertificatePin, DeviceId};
+use exo_model::feed::{FeedId, Stream};
+use exo_model::id::{CertificatePin, CommunityId, DeviceId};
 use exo_model::weights::{ByteRange, ModelManifest};
 use exo_projections::rows::{BalanceRow, CommunityRow, MemberRow, MessageRow, ModelRow};
+use exo_sync::hub::Load;
+use exo_sync::mesh::Delivery;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Answer, SharedStage};
-use crate::node::{Membership, MembershipError, OwnDevice};
+use crate::node::{Membership, MembershipError, Node, OwnDevice};
+
+pub(crate) use files::{BackupReport, ExportReport, ImportReport, RestoreReport};
+pub(crate) use invites::{InviteReport, InviteState, JoinReport, RefusedJoin, TicketReport};
 
 /// The community and this node's place in it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -37,19 +46,42 @@ pub(crate) struct CommunityEntry {
     pub(crate) members: usize,
     /// Whether commands are about it.
     pub(crate) current: bool,
-    /// Whether this device is a member; if not, a join is under way, or was.
+    /// Whether this device is a member.
     pub(crate) member: bool,
+    /// `member`, `joining`, `keeper`, or `reading`: what came from a file can be
+    /// read, and a member has to let this device write.
+    pub(crate) standing: String,
+    /// The join, while one is under way.
+    pub(crate) join: Option<JoinReport>,
+    /// Bytes carried and carried at most, on a keeper.
+    pub(crate) carried_bytes: Option<[u64; 2]>,
 }
 
 impl CommunityEntry {
-    pub(crate) fn of(membership: &Membership, current: Option<exo_model::id::CommunityId>) -> Self {
-        let state = membership.replica().state();
+    pub(crate) fn of(node: &Node, membership: &Membership, current: Option<CommunityId>) -> Self {
+        let snapshot = membership.replica().snapshot();
+        let state = &snapshot.state;
+        let join = node.join_of(membership);
+        let is_member = state.charter.is_member(&membership.mesh().device());
+        let standing = match &snapshot.kept {
+            Some(_) => "keeper",
+            None if is_member => "member",
+            None if join.is_some() => "joining",
+            None => "reading",
+        };
+        let mut name = state.charter.name().to_owned();
+        if name.is_empty() {
+            name = node.ticket_of(&state.id).map(|ticket| ticket.community_name).unwrap_or_default();
+        }
         Self {
-            name: state.charter.name().to_owned(),
+            name,
             id: state.id.to_hex(),
             members: state.charter.members.len(),
             current: current == Some(state.id),
-            member: state.charter.is_member(&membership.mesh().device()),
+            member: is_member,
+            standing: standing.to_owned(),
+            join,
+            carried_bytes: snapshot.kept.as_ref().map(|kept| [kept.carried_bytes, kept.room_bytes]),
         }
     }
 }
@@ -97,17 +129,54 @@ pub(crate) struct MessageReport {
     pub(crate) device: String,
     pub(crate) time_ms: i64,
     pub(crate) text: String,
+    /// How far it has got, where this device wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delivery: Option<DeliveryReport>,
 }
 
 impl MessageReport {
-    pub(crate) fn of(row: &MessageRow) -> Self {
+    pub(crate) fn of(membership: &Membership, row: &MessageRow) -> Self {
         Self {
             id: row.hash.to_hex(),
             author: row.author_name.clone(),
             device: row.author.to_hex(),
             time_ms: row.time_ms,
             text: row.text.clone(),
+            delivery: DeliveryReport::of(membership, row),
         }
+    }
+}
+
+/// How far a message of this device has got, as far as it knows itself: what
+/// others may have from elsewhere it learns when it meets them.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct DeliveryReport {
+    /// `written`, `arrived`, `all_online` or `everyone`.
+    pub(crate) state: String,
+    /// Other devices that have it.
+    pub(crate) devices: usize,
+    /// Other devices of members, keepers among them.
+    pub(crate) of: usize,
+}
+
+impl DeliveryReport {
+    fn of(membership: &Membership, row: &MessageRow) -> Option<Self> {
+        let mesh = membership.mesh();
+        if row.author != mesh.device() {
+            return None;
+        }
+        let feed = FeedId {
+            segment: row.segment,
+            ..FeedId::new(membership.id(), row.author, Stream::Channel(row.channel))
+        };
+        let others = membership.replica().snapshot().devices().len().saturating_sub(1);
+        let (state, devices, of) = match mesh.delivery(&feed, row.seq) {
+            Delivery::Written => ("written", 0, others),
+            Delivery::Arrived { devices, of } => ("arrived", devices, of),
+            Delivery::AllOnline { devices, of } => ("all_online", devices, of),
+            Delivery::Everyone => ("everyone", others, others),
+        };
+        Some(Self { state: state.to_owned(), devices, of })
     }
 }
 
@@ -139,9 +208,11 @@ impl MemberReport {
 pub(crate) struct PeerReport {
     pub(crate) device: String,
     pub(crate) name: String,
-    /// `direct`, `relayed` or `offline`.
+    /// `direct`, `relayed`, `near` (others say that it is there) or `offline`.
     pub(crate) path: String,
     pub(crate) rtt_ms: Option<f64>,
+    /// How busy it is, as it says itself.
+    pub(crate) load: Option<LoadReport>,
     pub(crate) offered_bytes: u64,
     /// Hosted layers as `[first, one past last]`, by model name.
     pub(crate) hosts: Vec<(String, [u32; 2])>,
@@ -170,11 +241,30 @@ impl PeerReport {
                     name: state.charter.name_of(&peer.device),
                     path: peer.path.as_str().to_owned(),
                     rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
+                    load: peer.load.map(LoadReport::of),
                     offered_bytes: machine.memory_bytes,
                     hosts,
                 }
             })
             .collect()
+    }
+}
+
+/// How busy a machine is.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct LoadReport {
+    /// Processor time in use, per cent; absent where its system does not tell.
+    pub(crate) cpu_percent: Option<u8>,
+    /// Memory that is free for models, MiB.
+    pub(crate) free_mib: u32,
+    /// Sessions of others that it serves.
+    pub(crate) sessions: u16,
+}
+
+impl LoadReport {
+    fn of(load: Load) -> Self {
+        let Load { cpu_percent, free_mib, sessions } = load;
+        Self { cpu_percent: Some(cpu_percent).filter(|percent| *percent <= 100), free_mib, sessions }
     }
 }
 
@@ -338,18 +428,31 @@ pub(crate) struct StatusReport {
     pub(crate) offered_bytes: u64,
     /// Hostile or broken things refused since the start, the latest ones.
     pub(crate) refusals: Vec<String>,
+    /// `member`, `joining`, `keeper` or `reading`.
+    pub(crate) standing: String,
+    /// The join, while one is under way.
+    pub(crate) join: Option<JoinReport>,
+    /// Joins of this node that a member refused for good.
+    pub(crate) refused_joins: Vec<RefusedJoin>,
+    /// Bytes carried and carried at most, on a keeper.
+    pub(crate) carried_bytes: Option<[u64; 2]>,
 }
 
 impl StatusReport {
-    pub(crate) async fn of(membership: &Membership) -> Result<Self, MembershipError> {
+    pub(crate) async fn of(node: &Node, membership: &Membership) -> Result<Self, MembershipError> {
         let snapshot = membership.replica().snapshot();
         let state = snapshot.state.clone();
-        // Counted in the views: what people see.
-        let members = membership.query(exo_projections::Reader::members).await?.len();
+        let CommunityEntry { name, standing, join, carried_bytes, .. } =
+            CommunityEntry::of(node, membership, None);
+        // Counted in the views: what people see. A keeper sees nobody.
+        let members = match membership.query(exo_projections::Reader::members).await {
+            Err(MembershipError::Keeper) => 0,
+            members => members?.len(),
+        };
         let me = membership.mesh().device();
         let peers = membership.mesh().peers();
         Ok(Self {
-            community: state.charter.name().to_owned(),
+            community: name,
             members,
             changes: snapshot.change_count(),
             state_hash: exo_model::id::BlobHash::from_bytes(state.hash()).to_hex(),
@@ -362,6 +465,10 @@ impl StatusReport {
                 .into_iter()
                 .map(|note| format!("{}: {}", state.charter.name_of(&note.device), note.reason))
                 .collect(),
+            standing,
+            join,
+            refused_joins: node.refused_joins(),
+            carried_bytes,
         })
     }
 }

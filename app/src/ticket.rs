@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use exo_model::invite::{Ticket, TicketError};
 use tempfile::NamedTempFile;
 
-#[cfg_attr(not(test), expect(unused_imports, reason = "no face asks for it yet"))]
 pub(crate) use picture::{Code, Ground, code_for_picture, code_for_terminal};
 
 /// What a link starts with; the ticket's text follows.
@@ -38,8 +37,12 @@ pub(crate) enum InviteError {
     Exists(PathBuf),
     #[error("{0} is too large to hold an invite")]
     TooLarge(PathBuf),
-    #[error("there is no invite in it: an invite is a link that starts with \"{LINK_PREFIX}\"")]
+    #[error(
+        "there is no invite in it: an invite is a link that starts with \"{LINK_PREFIX}\", or a ticket that starts with \"exo1\""
+    )]
     None,
+    #[error("there is no file {0}: name the invite file or picture with its folder")]
+    NoFile(PathBuf),
     #[error(transparent)]
     Ticket(#[from] TicketError),
     #[error("the picture cannot be read: save it again as a PNG file")]
@@ -63,6 +66,27 @@ pub(crate) fn read_text(text: &str) -> Result<Ticket, InviteError> {
     text::find(text)
 }
 
+/// Reads an invite from what a person names: the ticket or link itself, or a
+/// file ([`read_file`]).
+pub(crate) fn read_source(source: &str) -> Result<Ticket, InviteError> {
+    let source = source.trim();
+    let path = Path::new(source);
+    // A ticket is too long for a name, and a name holds no ticket.
+    match read_text(source) {
+        Err(InviteError::None) if path.is_file() => read_file(path),
+        Err(InviteError::None) if looks_like_path(source) => Err(InviteError::NoFile(path.to_owned())),
+        Err(InviteError::Ticket(_)) if path.is_file() => read_file(path),
+        read => read,
+    }
+}
+
+/// Whether somebody meant a file, which is not there.
+fn looks_like_path(source: &str) -> bool {
+    let ends = [FILE_EXTENSION, "png", "txt"];
+    let is_one_line = !source.contains('\n');
+    is_one_line && ends.iter().any(|end| source.to_lowercase().ends_with(&format!(".{end}")))
+}
+
 /// Reads an invite from a file: an invite file, a text, or a picture (PNG) of a
 /// QR code.
 pub(crate) fn read_file(path: &Path) -> Result<Ticket, InviteError> {
@@ -74,7 +98,7 @@ pub(crate) fn read_file(path: &Path) -> Result<Ticket, InviteError> {
         return Err(InviteError::TooLarge(path.to_owned()));
     }
     if picture::is_png(&bytes) {
-        return picture::read(&bytes);
+        return read_picture(&bytes);
     }
     if bytes.len() > TEXT_BYTES_MAX {
         return Err(InviteError::TooLarge(path.to_owned()));
@@ -83,7 +107,7 @@ pub(crate) fn read_file(path: &Path) -> Result<Ticket, InviteError> {
 }
 
 /// Reads an invite from the bytes of a picture (PNG).
-pub(crate) fn read_picture(bytes: &[u8]) -> Result<Ticket, InviteError> {
+fn read_picture(bytes: &[u8]) -> Result<Ticket, InviteError> {
     picture::read(bytes)
 }
 

@@ -58,7 +58,9 @@ fn a_second_device_shares_communities_and_personal_facts() {
     assert_eq!(revoked["communities"], json!(2), "the garden and the private one");
     until("cut off", || devices(&mut phone).len() == 1);
     phone.ok(json!({"command": "say", "text": "alone again"}));
-    assert!(phone.error(json!({"command": "revoke_device", "device": "nobody"})).contains("none of your devices"));
+    assert!(
+        phone.error(json!({"command": "revoke_device", "device": "nobody"})).contains("none of your devices")
+    );
 }
 
 #[test]
@@ -76,7 +78,8 @@ fn the_phrase_brings_a_person_back_who_lost_all_devices() {
 
     let mut back = Node::start(folders[2].path());
     let wrong = vec!["abandon"; 24].join(" ");
-    let come = |phrase: &Value| json!({"command": "come_back", "name": "Ben", "phrase": phrase, "ticket": ticket});
+    let come =
+        |phrase: &Value| json!({"command": "come_back", "name": "Ben", "phrase": phrase, "ticket": ticket});
     assert!(back.error(come(&json!(wrong))).contains("no recovery phrase"));
     let returned = back.ok(come(&phrase));
     assert_eq!(returned["communities"], json!(1));

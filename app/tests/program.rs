@@ -1,8 +1,16 @@
 //! The program as a person or another program meets it.
 
+#[path = "program/files.rs"]
+mod files;
+#[path = "program/invites.rs"]
+mod invites;
+#[path = "program/keeper.rs"]
+mod keeper;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -80,6 +88,24 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// How long something that comes over the network may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Node {
+    /// Asks again and again until `done` holds of the answer.
+    fn until(&mut self, what: &str, command: &Value, done: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let answer = self.ok(command.clone());
+            if done(&answer) {
+                return answer;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{what}: {answer}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 
@@ -192,7 +218,6 @@ fn bad_input_gets_an_answer_and_breaks_nothing() {
     assert!(node.error(json!({"command": "join", "name": "Ben", "ticket": "hello"})).contains("exo1"));
     assert!(node.error(json!({"command": "found", "name": " ", "community": "x"})).contains("your name"));
     node.ok(json!({"command": "found", "name": "Ana", "community": "Garden"}));
-    assert!(node.error(json!({"command": "found", "name": "Ana", "community": "B"})).contains("Garden"));
     assert!(node.error(json!({"command": "say", "text": "\u{7}"})).contains("empty"));
     assert!(node.error(json!({"command": "say", "text": "x".repeat(17_000)})).contains("16384"));
     assert!(node.error(json!({"command": "invite", "uses": 0})).contains("1 to"));
@@ -237,15 +262,49 @@ fn the_terminal_speaks_words() {
         .spawn()
         .expect("starts");
     let mut input = child.stdin.take().expect("piped");
-    input
-        .write_all(b"dance\nfound Ana in The Garden\nsay hello there\nmembers\nhistory\nbalances\nquit\n")
-        .expect("taken");
+    let file = folder.path().join("the garden.exo").display().to_string();
+    let lines = [
+        "dance",
+        "found Ana in The Garden",
+        "say hello there",
+        "members",
+        "history",
+        "balances",
+        "invites",
+        "invite --role guest",
+        "invites",
+        "invite many",
+        "export garden.exo",
+        "a passphrase",
+        "another one",
+        &format!("export \"{file}\""),
+        "one passphrase",
+        "one passphrase",
+        &format!("import \"{file}\""),
+        "one passphrase",
+        "quit",
+    ];
+    input.write_all(format!("{}\n", lines.join("\n")).as_bytes()).expect("taken");
     let output = child.wait_with_output().expect("ends");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success());
-    for expected in
-        ["no command \"dance\"", "You are in The Garden", "Ana: hello there", "owner", "0.000 WU", "Goodbye"]
-    {
+    for expected in [
+        "no command \"dance\"",
+        "You are in The Garden",
+        "Ana: hello there  ·",
+        "owner",
+        "0.000 WU",
+        "exo-studio://join/exo1",
+        "█",
+        "1 of 1 uses left, as guest",
+        "made by Ana",
+        "No invite is open",
+        "Usage: invite",
+        "Nothing was written",
+        "The Garden is in ",
+        "0 changes new",
+        "Goodbye",
+    ] {
         assert!(said.contains(expected), "{expected:?} is missing in:\n{said}");
     }
 }

@@ -250,6 +250,25 @@ impl Blobs {
         self.inner.holdings.communities(blob)
     }
 
+    /// What is held for `community` and whole on this device, with sizes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn whole(&self, community: CommunityId) -> Result<Vec<(BlobHash, u64)>, BlobsError> {
+        let mut whole = Vec::new();
+        for (blob, holds) in self.inner.holdings.all() {
+            if !holds.contains_key(&community) {
+                continue;
+            }
+            let status = self.inner.store.status(hash(blob)).await;
+            let status = status.map_err(|error| BlobsError::Read { blob, reason: error.to_string() })?;
+            if let BlobStatus::Complete { size } = status {
+                whole.push((blob, size));
+            }
+        }
+        Ok(whole)
+    }
+
     /// The parts of the blob, in whole blocks, that are here.
     ///
     /// # Errors

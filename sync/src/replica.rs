@@ -191,6 +191,7 @@ enum Command {
     LearnGovernance(SealedGovernance, Reply<()>),
     KeeperAnchor(Reply<KeeperAnchor>),
     Keep(Box<KeeperAnchor>, u64, Reply<()>),
+    KeepUpTo(u64, Reply<()>),
     Import(Box<LineRun>, Reply<Ingested>),
     LearnSeals(Vec<VerifiedEvent>, Option<Arc<SealingKey>>, Reply<usize>),
     LearnWithPhrase(Arc<SealingKey>, Reply<usize>),
@@ -359,6 +360,15 @@ impl Replica {
     /// Where this device reads the community already, or a file fails.
     pub async fn become_keeper(&self, anchor: KeeperAnchor, room_bytes: u64) -> Result<(), ReplicaError> {
         self.call(|reply| Command::Keep(Box::new(anchor), room_bytes, reply)).await
+    }
+
+    /// Changes how much payload this keeper carries at most, bytes; what is
+    /// carried beyond that stays. On a member's replica, changes nothing.
+    ///
+    /// # Errors
+    /// When the file beside the store fails.
+    pub async fn keep_up_to(&self, room_bytes: u64) -> Result<(), ReplicaError> {
+        self.call(|reply| Command::KeepUpTo(room_bytes, reply)).await
     }
 
     /// Whether a device takes part in the community, and so may connect.

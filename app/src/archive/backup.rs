@@ -8,7 +8,6 @@
 //! ([`Intent::AddDevice`](exo_model::decide::Intent::AddDevice)).
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,9 +27,6 @@ use super::write::{BlobToWrite, WriteOptions, Written, write_archive};
 use super::{ArchiveError, COMMUNITIES_MAX, Header, KEEPSAKES_BYTES_MAX, Kind, TAG_KEEPSAKES};
 use crate::folder;
 use crate::host::{OsEntropy, SystemClock};
-
-/// Where a restored folder keeps the blobs of its backup, until they are added.
-const BLOBS_FOLDER: &str = "restored-blobs";
 
 /// What a person's program remembers besides communities. No field of it holds
 /// a secret, and none may: not the device's key, the phrase or a ticket.
@@ -96,15 +92,24 @@ pub(crate) struct Restored {
     pub(crate) keepsakes: Keepsakes,
 }
 
+/// How a data folder is laid out.
+pub(crate) struct Layout<'a> {
+    /// Where in a folder the store of a community lies.
+    pub(crate) store_of: &'a dyn Fn(&Path, &CommunityId) -> PathBuf,
+    /// Where in a folder blobs are kept until they are added.
+    pub(crate) blobs: &'a str,
+    /// Writes what else belongs in a folder, before it has its place.
+    pub(crate) finish: &'a dyn Fn(&Path, &Keepsakes, &[CommunityId]) -> Result<(), ArchiveError>,
+}
+
 /// Makes a data folder from a backup: a new device key, its certificate, and
 /// all communities, readable. The folder appears whole or not at all; it must
-/// not exist, or be empty. `store_of` says where in a folder the store of a
-/// community lies.
+/// not exist, or be empty.
 pub(crate) fn restore(
     archive: &mut Archive,
     root: &Path,
     phrase: &RecoveryPhrase,
-    store_of: &dyn Fn(&Path, &CommunityId) -> PathBuf,
+    layout: &Layout<'_>,
 ) -> Result<Restored, ArchiveError> {
     let keepsakes = archive.keepsakes().cloned().ok_or(ArchiveError::NotABackup)?;
     if keepsakes.person != phrase.person() {
@@ -126,9 +131,12 @@ pub(crate) fn restore(
     folder::restrict(draft.path()).map_err(failed)?;
     let mut restoring =
         Restoring { archive, draft: draft.path(), phrase, key: SecretKey::generate(&OsEntropy) };
-    let (communities, serial) = restoring.communities(store_of)?;
+    let (communities, serial) = restoring.communities(layout.store_of)?;
     let certificate = restoring.device(serial)?;
-    let blobs = restoring.blobs()?.into_iter().map(|name| root.join(BLOBS_FOLDER).join(name)).collect();
+    let saved = restoring.archive.save_blobs(&draft.path().join(layout.blobs))?;
+    let blobs = saved.into_iter().map(|name| root.join(layout.blobs).join(name)).collect();
+    let ids: Vec<_> = communities.iter().map(|(id, _)| *id).collect();
+    (layout.finish)(draft.path(), &keepsakes, &ids)?;
     if root.exists() {
         std::fs::remove_dir(root).map_err(failed)?;
     }
@@ -192,24 +200,5 @@ impl Restoring<'_> {
         write("device.key", &self.key.to_bytes())?;
         write("device.cert", &codec::encode(&certificate))?;
         Ok(certificate)
-    }
-
-    /// Writes the blobs; returns the names of their files.
-    fn blobs(&mut self) -> Result<Vec<String>, ArchiveError> {
-        let blobs = self.archive.blobs().to_vec();
-        let folder = self.draft.join(BLOBS_FOLDER);
-        let failed = |source| ArchiveError::Io { path: folder.clone(), source };
-        if !blobs.is_empty() {
-            std::fs::create_dir_all(&folder).map_err(failed)?;
-        }
-        let mut names = Vec::new();
-        for blob in blobs {
-            let name = blob.hash.to_hex();
-            let mut file = std::fs::File::create(folder.join(&name)).map_err(failed)?;
-            self.archive.save_blob(&blob, &mut file)?;
-            file.flush().map_err(failed)?;
-            names.push(name);
-        }
-        Ok(names)
     }
 }

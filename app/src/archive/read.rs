@@ -124,6 +124,33 @@ impl Archive {
     }
 }
 
+impl Archive {
+    /// Writes all blobs into `folder`, each into a file named by its hash, and
+    /// returns the names. What is there already is left as it is.
+    pub(crate) fn save_blobs(&mut self, folder: &Path) -> Result<Vec<String>, ArchiveError> {
+        let failed = |source| ArchiveError::Io { path: folder.to_owned(), source };
+        let blobs = self.blobs().to_vec();
+        if !blobs.is_empty() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let mut names = Vec::new();
+        for blob in blobs {
+            let name = blob.hash.to_hex();
+            let path = folder.join(&name);
+            names.push(name);
+            if path.exists() {
+                continue;
+            }
+            // Deleted again by its destructor unless it is whole.
+            let mut draft = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+            self.save_blob(&blob, &mut draft)?;
+            draft.as_file().sync_all().map_err(failed)?;
+            draft.persist(&path).map_err(|error| failed(error.error))?;
+        }
+        Ok(names)
+    }
+}
+
 /// A file on its first way through.
 struct Reading<'a> {
     path: &'a Path,

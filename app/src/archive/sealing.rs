@@ -120,6 +120,15 @@ impl<R: Read + Seek> Input<R> {
     }
 }
 
+/// Whether a file is sealed, by its first bytes.
+pub(crate) fn is_sealed(path: &Path) -> Result<bool, ArchiveError> {
+    let failed = |source| ArchiveError::Io { path: path.to_owned(), source };
+    let mut start = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(AGE_MAGIC.len() as u64).read_to_end(&mut start).map_err(failed)?;
+    Ok(start == AGE_MAGIC)
+}
+
 fn refusal(error: &DecryptError) -> ArchiveError {
     match error {
         DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed => ArchiveError::WrongPassphrase,

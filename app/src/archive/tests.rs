@@ -17,7 +17,7 @@ use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
 use exo_sync::replica::{self, Founding, Replica, ReplicaConfig};
 
-use super::backup::{Keepsakes, Restored, StoreAt, backup, restore};
+use super::backup::{Keepsakes, Layout, Restored, StoreAt, backup, restore};
 use super::read::Archive;
 use super::sealing::Passphrase;
 use super::write::{BlobToWrite, WriteOptions, Written, export_community};
@@ -70,6 +70,10 @@ fn post(replica: &Replica, text: &str) {
     let text = text.to_owned();
     let post = Intent::Post { channel, text, reply_to: None, mentions: Vec::new(), attachments: Vec::new() };
     block(replica.record(post)).expect("a member may write");
+}
+
+fn layout(store_of: &dyn Fn(&Path, &CommunityId) -> PathBuf) -> Layout<'_> {
+    Layout { store_of, blobs: "restored-blobs", finish: &|_, _, _| Ok(()) }
 }
 
 impl Ana {
@@ -129,7 +133,7 @@ impl Ana {
     }
 
     fn restore(&self, file: &Path, root: &Path) -> Result<Restored, ArchiveError> {
-        restore(&mut Archive::open(file, None)?, root, &self.phrase, &store_of)
+        restore(&mut Archive::open(file, None)?, root, &self.phrase, &layout(&store_of))
     }
 }
 
@@ -284,7 +288,8 @@ fn a_file_that_was_written_once_stays_readable() {
     assert_eq!(archive.header().made_ms, 7);
     let root = tempfile::tempdir().expect("a temporary folder");
     let phrase = RecoveryPhrase::from_entropy(&[42; 32]);
-    let restored = restore(&mut archive, &root.path().join("data"), &phrase, &store_of).expect("restored");
+    let restored =
+        restore(&mut archive, &root.path().join("data"), &phrase, &layout(&store_of)).expect("restored");
     assert_eq!(restored.keepsakes.name, "Golden");
     assert_eq!(restored.communities.len(), 1);
     assert_eq!(restored.communities[0].1.refused + restored.communities[0].1.deferred, 0);
@@ -402,7 +407,7 @@ fn a_restore_that_cannot_be_is_none_at_all() {
     ana.backup(&file, None);
     let other = RecoveryPhrase::generate(&OsEntropy);
     let mut archive = Archive::open(&file, None).expect("whole");
-    let refused = restore(&mut archive, &root, &other, &store_of);
+    let refused = restore(&mut archive, &root, &other, &layout(&store_of));
     assert!(matches!(refused, Err(ArchiveError::OtherPerson(person)) if person == ana.phrase.person()));
     std::fs::create_dir(&root).expect("made");
     std::fs::write(root.join("device.key"), b"precious").expect("written");
@@ -412,7 +417,7 @@ fn a_restore_that_cannot_be_is_none_at_all() {
     let empty = folder.path().join("empty");
     assert!(matches!(ana.restore(&export, &empty), Err(ArchiveError::NotABackup)));
     // A store cannot be where there is a file.
-    let blocked = restore(&mut archive, &empty, &ana.phrase, &|root, _| root.join("a\0b"));
+    let blocked = restore(&mut archive, &empty, &ana.phrase, &layout(&|root, _| root.join("a\0b")));
     assert!(blocked.is_err());
     let names: Vec<_> = std::fs::read_dir(folder.path()).expect("there").collect();
     assert_eq!(names.len(), 3, "two files and one folder: {names:?}");

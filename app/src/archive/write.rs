@@ -33,7 +33,7 @@ pub(crate) struct BlobToWrite<'a> {
     /// How long it is.
     pub(crate) size_bytes: u64,
     /// Opens its bytes; called once, when it is its turn.
-    pub(crate) open: Box<dyn FnOnce() -> io::Result<Box<dyn Read + 'a>> + 'a>,
+    pub(crate) open: Box<dyn FnOnce() -> io::Result<Box<dyn Read + 'a>> + Send + 'a>,
 }
 
 /// What was written.

@@ -115,6 +115,17 @@ impl StageHost {
         }
     }
 
+    /// Bytes of memory that loaded stages take, and sessions of others that are
+    /// served.
+    pub(crate) fn in_use(&self) -> (u64, usize) {
+        let me = self.mesh.device();
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = loaded.values().map(|stage| stage.memory_bytes).sum();
+        drop(loaded);
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        (used, sessions.keys().filter(|(requester, _)| *requester != me).count())
+    }
+
     /// Measured time per token and MiB of weights; none before the first work.
     pub(crate) fn micros_per_mib(&self) -> Option<u32> {
         match self.micros_per_mib.load(Ordering::Relaxed) {

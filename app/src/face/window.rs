@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::present;
 use crate::command::{self, Command, CommandError, Reply};
 use crate::engine::AskEvent;
-use crate::node::{Membership, Node, NodeError};
+use crate::node::{InviteTerms, Membership, Node, NodeError};
 
 /// Intents that may wait; a person does not click faster.
 const INTENTS_WAITING: usize = 64;
@@ -132,7 +132,9 @@ impl Face {
                 }
             }
             Intent::CreateInvite => {
-                let made = async { Ok::<_, NodeError>(self.node.membership()?.invite(1).await?) };
+                let made = async {
+                    Ok::<_, NodeError>(self.node.membership()?.invite(InviteTerms::default()).await?)
+                };
                 match made.await {
                     Ok(ticket) => self.change(|session| session.ticket = Some(ticket.to_string())),
                     Err(error) => self.complain(&error),

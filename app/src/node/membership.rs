@@ -1,4 +1,5 @@
-//! One community on this node: replica, views, mesh and engine together.
+//! One community on this node: replica, views, mesh and engine together. A
+//! keeper's has neither views nor engine: it carries what it cannot read.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,12 +9,11 @@ use exo_model::community::CommunityState;
 use exo_model::decide::Intent;
 use exo_model::event::cluster::ADDRESS_BYTES_MAX;
 use exo_model::event::ledger::Account;
+use exo_model::feed::LineId;
 use exo_model::id::{ChangeHash, ChannelId, CommunityId, ParseIdError, PersonId};
-use exo_model::invite::{CONTACTS_MAX, Contact, INVITE_TTL_MS, Ticket};
-use exo_model::port::Clock as _;
+use exo_model::invite::{CONTACTS_MAX, Contact};
 use exo_model::sealing::SealingKey;
 use exo_model::signature::SecretKey;
-use exo_model::trust::TrustLevel;
 use exo_projections::{QueryError, Reader};
 use exo_sync::mesh::{CommunityMesh, JoinProgress, JoinStatus, Mesh, MeshError, PeerPath};
 use exo_sync::replica::{Replica, ReplicaConfig, ReplicaError};
@@ -53,14 +53,33 @@ pub(crate) enum MembershipError {
     Pin(#[from] ParseIdError),
     #[error("there is no channel yet; it arrives with the community's history")]
     NoChannel,
+    #[error(
+        "this device is a keeper of this community: it carries what it cannot read; from another folder \
+         (--data) you can join as a member"
+    )]
+    Keeper,
+    #[error("no invite has an id that starts with \"{0}\"; type invites to see them")]
+    NoSuchInvite(String),
+    #[error("several invites have ids that start with \"{0}\"; write more of it")]
+    AmbiguousInvite(String),
+    #[error("an invite lasts more than nothing and at most {most} days", most = super::invites::DAYS_MAX)]
+    InviteDays,
+}
+
+/// What a keeper has no use for.
+struct Reading {
+    views: ViewsPair,
+    engine: Arc<Engine>,
 }
 
 /// A community this node belongs to, or is joining.
 pub(crate) struct Membership {
     replica: Replica,
     mesh: CommunityMesh,
-    views: ViewsPair,
-    engine: Arc<Engine>,
+    /// Absent on a keeper.
+    reading: Option<Reading>,
+    /// Where there are no views, what never signals.
+    quiet: watch::Sender<u64>,
     join: Mutex<Option<JoinProgress>>,
     join_status: watch::Sender<Option<JoinStatus>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -75,18 +94,13 @@ impl Membership {
         community: CommunityId,
     ) -> Result<Arc<Self>, MembershipError> {
         let place = folder.community(&community)?;
+        if options.keeper || place.is_kept() {
+            return Self::open_kept(place.store(), key, mesh, community).await;
+        }
         let (store, views) = (place.store(), place.views());
         let opened = tokio::task::spawn_blocking(move || {
             let (views, view_cursors) = ViewsPair::open(&views, &community)?;
-            let config = ReplicaConfig {
-                path: store,
-                community,
-                signer: Arc::new(SecretKey::from_bytes(&key)),
-                sealing: SealingKey::of_device(&SecretKey::from_bytes(&key)),
-                clock: Arc::new(SystemClock),
-                entropy: Arc::new(OsEntropy),
-                view_cursors,
-            };
+            let config = replica_config(store, key, community, view_cursors);
             let (replica, _thread) = Replica::open(config, views.observer())?;
             Ok::<_, MembershipError>((views, replica))
         });
@@ -96,21 +110,43 @@ impl Membership {
         let key = SecretKey::from_bytes(&key);
         let engine = Engine::new(replica.clone(), mesh.clone(), key, options.offered_bytes, starter_path);
         let serving = tokio::spawn(engine.clone().serve(stages));
-        let membership = Arc::new(Self {
-            replica,
-            mesh,
-            views,
-            engine,
-            join: Mutex::new(None),
-            join_status: watch::Sender::new(None),
-            tasks: Mutex::new(vec![serving]),
-        });
-        let (engine, memory_bytes) = (membership.engine.clone(), options.offered_bytes);
+        let membership = Self::new(replica, mesh, Some(Reading { views, engine: engine.clone() }));
+        let memory_bytes = options.offered_bytes;
         let offer = move || Offer { memory_bytes, micros_per_mib: engine.host().micros_per_mib() };
         let announcing =
             tokio::spawn(announce::run(membership.replica.clone(), membership.mesh.clone(), offer));
-        membership.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(announcing);
+        membership.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend([serving, announcing]);
         Ok(membership)
+    }
+
+    /// Opens what a keeper carries, or what one is about to: nothing is read,
+    /// offered or announced.
+    async fn open_kept(
+        store: std::path::PathBuf,
+        key: [u8; 32],
+        mesh: &Mesh,
+        community: CommunityId,
+    ) -> Result<Arc<Self>, MembershipError> {
+        let opened = tokio::task::spawn_blocking(move || {
+            Replica::open(replica_config(store, key, community, Vec::new()), |_| ())
+        });
+        let (replica, _thread) =
+            opened.await.map_err(|error| MembershipError::Thread(error.to_string()))??;
+        // Streams of stages are refused where nobody takes them.
+        let (mesh, _stages) = mesh.open(replica.clone());
+        Ok(Self::new(replica, mesh, None))
+    }
+
+    fn new(replica: Replica, mesh: CommunityMesh, reading: Option<Reading>) -> Arc<Self> {
+        Arc::new(Self {
+            replica,
+            mesh,
+            reading,
+            quiet: watch::Sender::new(0),
+            join: Mutex::new(None),
+            join_status: watch::Sender::new(None),
+            tasks: Mutex::default(),
+        })
     }
 
     /// Which community.
@@ -128,14 +164,19 @@ impl Membership {
         &self.mesh
     }
 
-    /// The models.
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+    /// The models; a keeper has none.
+    pub(crate) fn engine(&self) -> Result<&Arc<Engine>, MembershipError> {
+        self.reading.as_ref().map(|reading| &reading.engine).ok_or(MembershipError::Keeper)
+    }
+
+    /// Whether this device is to read the community, not only to carry it.
+    pub(crate) const fn reads(&self) -> bool {
+        self.reading.is_some()
     }
 
     /// Signals whenever the views changed.
     pub(crate) fn watch_views(&self) -> watch::Receiver<u64> {
-        self.views.watch()
+        self.reading.as_ref().map_or_else(|| self.quiet.subscribe(), |reading| reading.views.watch())
     }
 
     /// Asks the views.
@@ -143,12 +184,13 @@ impl Membership {
         &self,
         ask: impl FnOnce(&Reader) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, MembershipError> {
-        self.views.query(ask).await
+        self.reading.as_ref().ok_or(MembershipError::Keeper)?.views.query(ask).await
     }
 
     /// The channel messages go to: the oldest by id order of the state. One in
     /// this version.
     pub(crate) fn channel(&self) -> Result<ChannelId, MembershipError> {
+        self.engine()?;
         self.replica.state().charter.channels.keys().next().copied().ok_or(MembershipError::NoChannel)
     }
 
@@ -158,19 +200,6 @@ impl Membership {
         let post =
             Intent::Post { channel, text, reply_to: None, mentions: Vec::new(), attachments: Vec::new() };
         Ok(self.replica.record(post).await?)
-    }
-
-    /// Makes an invite for `uses` friends.
-    pub(crate) async fn invite(&self, uses: u32) -> Result<Ticket, MembershipError> {
-        let secret = SecretKey::generate(&OsEntropy);
-        let expires_ms = SystemClock.now_ms().saturating_add(INVITE_TTL_MS);
-        let key = exo_model::id::InviteKey::from_bytes(secret.public_bytes());
-        let (role, trust) = (Role::Member, TrustLevel::Friends);
-        self.replica.record(Intent::IssueInvite { key, uses, expires_ms, role, trust }).await?;
-        let state = self.replica.state();
-        let name = state.charter.name().to_owned();
-        let ticket = Ticket::new(state.id, name, &secret, expires_ms, self.contacts(&state));
-        Ok(ticket.with_relays(self.relays()))
     }
 
     /// Takes someone out of the community.
@@ -214,7 +243,8 @@ impl Membership {
         Ok(())
     }
 
-    fn relays(&self) -> Vec<Relay> {
+    /// The relays that the community names.
+    pub(super) fn relays(&self) -> Vec<Relay> {
         let state = self.replica.state();
         state.charter.settings.as_ref().map(|settings| settings.relays.clone()).unwrap_or_default()
     }
@@ -240,7 +270,7 @@ impl Membership {
     }
 
     /// Who a newcomer can ask: this device first, then whoever is online.
-    fn contacts(&self, state: &CommunityState) -> Vec<Contact> {
+    pub(super) fn contacts(&self, state: &CommunityState) -> Vec<Contact> {
         let me = self.mesh.device();
         let mut addresses = self.mesh.local_addresses();
         addresses.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
@@ -317,12 +347,32 @@ impl Membership {
             }
             waiting
         });
-        self.engine.close().await;
+        if let Some(reading) = &self.reading {
+            reading.engine.close().await;
+        }
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             task.abort();
         }
         self.mesh.leave().await;
         self.replica.close().await;
+    }
+}
+
+/// What a replica is opened with on this device.
+pub(crate) fn replica_config(
+    path: std::path::PathBuf,
+    key: [u8; 32],
+    community: CommunityId,
+    view_cursors: Vec<(LineId, u64)>,
+) -> ReplicaConfig {
+    ReplicaConfig {
+        path,
+        community,
+        signer: Arc::new(SecretKey::from_bytes(&key)),
+        sealing: SealingKey::of_device(&SecretKey::from_bytes(&key)),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(OsEntropy),
+        view_cursors,
     }
 }

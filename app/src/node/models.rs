@@ -11,7 +11,7 @@ use exo_model::weights::{ByteRange, ModelManifest};
 use exo_sync::blobs::BlobsError;
 use exo_sync::replica::ReplicaError;
 
-use super::Membership;
+use super::{Membership, MembershipError};
 use crate::engine::EngineError;
 
 /// A model that cannot be added.
@@ -27,6 +27,8 @@ pub(crate) enum ModelError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
+    Membership(#[from] MembershipError),
+    #[error(transparent)]
     Blobs(#[from] BlobsError),
     #[error(transparent)]
     Replica(#[from] ReplicaError),
@@ -35,7 +37,7 @@ pub(crate) enum ModelError {
 impl Membership {
     /// Shares the model that is built into the program.
     pub(crate) async fn add_starter(&self) -> Result<ModelManifest, ModelError> {
-        let path = self.engine().host().write_starter().await?;
+        let path = self.engine()?.host().write_starter().await?;
         self.add_model(&path).await
     }
 
@@ -44,7 +46,7 @@ impl Membership {
         &self,
         model: Option<&str>,
     ) -> Result<(ModelManifest, Vec<ByteRange>), ModelError> {
-        let manifest = self.engine().find(model)?;
+        let manifest = self.engine()?.find(model)?;
         let ranges = self.mesh().blobs().present(manifest.file, manifest.size_bytes).await?;
         Ok((manifest, ranges))
     }

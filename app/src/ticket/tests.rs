@@ -197,3 +197,22 @@ fn a_code_of_something_else_is_no_invite() {
     let code = Code { squares, side, left_out: 0 };
     assert!(matches!(read_picture(&code.png().expect("drawn")), Err(InviteError::None)));
 }
+
+#[test]
+fn an_invite_is_taken_in_whatever_form_it_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ticket = ticket(2, 2);
+    let file = folder.path().join("garden.exoinvite");
+    let picture = folder.path().join("exo1-garden.png");
+    write_file(&file, &ticket, false).expect("written");
+    write_picture(&picture, &code_for_picture(&ticket).expect("fits"), false).expect("written");
+    let sources =
+        [ticket.to_string(), link(&ticket), file.display().to_string(), picture.display().to_string()];
+    for source in sources {
+        assert_eq!(read_source(&format!(" {source} ")).expect(&source).to_string(), ticket.to_string());
+    }
+    assert!(matches!(read_source("gone.png"), Err(InviteError::NoFile(_))));
+    assert!(matches!(read_source("hello"), Err(InviteError::None)));
+    let cut = link(&ticket)[..80].to_owned();
+    assert!(matches!(read_source(&cut), Err(InviteError::Ticket(TicketError::Damaged))));
+}

@@ -116,4 +116,3 @@ impl Drop for Node {
 pub(crate) fn run(arguments: &[&str]) -> Output {
     program().args(arguments).output().expect("runs")
 }
-

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use iroh::RelayUrl;
+use iroh::address_lookup::AddrFilter;
 use iroh_mainline_address_lookup::DhtAddressLookup;
 use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
 use n0_future::StreamExt as _;
@@ -62,6 +63,8 @@ pub(super) async fn spawn(inner: &Arc<Inner>, finding: &Finding) -> Result<Vec<J
         let failed = |reason: String| MeshError::Finding { way: "the DHT", reason };
         let dht = DhtAddressLookup::builder()
             .secret_key(inner.endpoint.secret_key().clone())
+            // Unless told otherwise it would store the relay's address only.
+            .addr_filter(AddrFilter::unfiltered())
             .build()
             .map_err(|error| failed(error.to_string()))?;
         if let Some(lookups) = &lookups {

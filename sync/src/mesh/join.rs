@@ -146,11 +146,24 @@ async fn answer(inner: &Inner, connection: &Connection) -> Result<(), String> {
         _ if request.certificate.claims.device != peer => {
             Answer::Refused { reason: "the request names another device".into(), try_others: false }
         }
-        Some(here) => judge(&here, request).await,
+        Some(here) => {
+            let name = request.name.clone();
+            let answer = judge(&here, request).await;
+            if let Answer::Refused { reason, try_others: false } = &answer {
+                // Whoever made the invite hears of it too, and may be asked about it.
+                inner.note_refusal(peer, format!("join of \"{}\": {reason}", shown(&name)));
+            }
+            answer
+        }
         None => Answer::Refused { reason: "this member is not in that community".into(), try_others: true },
     };
     wire::write(&mut send, &answer, FRAME_BYTES_MAX).await.map_err(|error| error.to_string())?;
     send.finish().map_err(|error| error.to_string())
+}
+
+/// A stranger's name as it may be shown.
+fn shown(name: &str) -> String {
+    exo_model::text::clean_name("the name", name).unwrap_or_else(|_| "?".into())
 }
 
 async fn judge(here: &Here, request: JoinRequest) -> Answer {

@@ -53,8 +53,9 @@ pub struct PeerStatus {
 pub(super) fn statuses(inner: &Inner, here: &Here) -> Vec<PeerStatus> {
     let links = inner.driver.connections();
     let loads = loads(inner, here);
-    let state = here.replica().state();
-    let others = state.charter.devices.keys().filter(|device| **device != inner.me);
+    // A keeper reads no charter: it goes by its lists.
+    let devices = here.replica().snapshot().devices();
+    let others = devices.iter().filter(|device| **device != inner.me);
     others.map(|device| status(*device, links.get(device), loads.get(device).copied())).collect()
 }
 
@@ -66,11 +67,11 @@ pub(super) fn online(inner: &Inner, here: &Here) -> impl Iterator<Item = DeviceI
 
 fn loads(inner: &Inner, here: &Here) -> BTreeMap<DeviceId, Load> {
     let now_ms = inner.driver.now_ms();
-    let state = here.replica().state();
+    let devices = here.replica().snapshot().devices();
     inner.driver.ask(|hub| {
         let Some(presences) = hub.presences(&here.id()) else { return BTreeMap::new() };
         let load = |device: &DeviceId| Some((*device, presences.load(device, now_ms)?));
-        state.charter.devices.keys().filter_map(load).collect()
+        devices.iter().filter_map(load).collect()
     })
 }
 

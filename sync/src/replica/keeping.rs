@@ -230,6 +230,18 @@ impl Worker {
         Ok(())
     }
 
+    /// Has other room from here on, and after every opening.
+    pub(super) fn keep_up_to(&mut self, room_bytes: u64) -> Result<(), ReplicaError> {
+        let Some(keeping) = &mut self.keeping else { return Ok(()) };
+        if keeping.kept.room_bytes == room_bytes {
+            return Ok(());
+        }
+        Arc::make_mut(&mut keeping.kept).room_bytes = room_bytes;
+        keeping.write(&self.path)?;
+        self.publish(false);
+        Ok(())
+    }
+
     /// Reads back what a keeper goes by: lists, through the gate, and how much
     /// is carried of whom. What is carried is checked by whoever gets it.
     pub(super) fn read_kept(&mut self) -> Result<(), ReplicaError> {

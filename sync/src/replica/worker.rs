@@ -131,6 +131,7 @@ impl Worker {
                 Command::Keep(anchor, room_bytes, reply) => {
                     answer(reply, self.become_keeper(*anchor, room_bytes));
                 }
+                Command::KeepUpTo(room_bytes, reply) => answer(reply, self.keep_up_to(room_bytes)),
                 Command::Import(run, reply) => {
                     let LineRun { after, run } = *run;
                     answer(reply, self.ingest(run, Some(after), Origin::Archive));

@@ -52,6 +52,27 @@ async fn one_device_alone_fills_no_keeper() {
 }
 
 #[tokio::test]
+async fn the_room_can_be_changed_and_stays_changed() {
+    let ana = Home::found(1);
+    ana.admit(2).await;
+    let keeper = keeper_with(&ana, 9, 1 << 20).await;
+    keeper.pull(&ana).await;
+    let runs = flood(&ana, 2, 2);
+    assert_eq!(keeper.replica.ingest(runs[0].clone()).await.expect("room"), Ingested::Stored(32));
+    assert_eq!(keeper.replica.ingest(runs[1].clone()).await.expect("none left"), Ingested::Deferred);
+    keeper.replica.keep_up_to(16 << 20).await.expect("written");
+    assert_eq!(keeper.replica.ingest(runs[1].clone()).await.expect("room"), Ingested::Stored(32));
+    keeper.replica.keep_up_to(1 << 20).await.expect("written");
+    let again = keeper.reopen().await;
+    let kept = again.replica.snapshot().kept.expect("a keeper");
+    assert_eq!(kept.room_bytes, 1 << 20);
+    assert!(kept.carried_bytes > 1 << 20, "what is carried stays");
+    // Who reads has no room to change.
+    ana.replica.keep_up_to(1).await.expect("nothing happens");
+    assert!(ana.replica.snapshot().kept.is_none());
+}
+
+#[tokio::test]
 async fn feeds_that_a_device_makes_up_are_bounded() {
     let ana = Home::found(1);
     ana.admit(2).await;
