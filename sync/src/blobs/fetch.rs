@@ -187,8 +187,14 @@ impl Blobs {
             self.unpin_unfetched(community, blob).await?;
         }
         let fetched = result?;
-        let kept = self.inner.holdings.keep_fetched(&self.inner.store, community, blob).await;
-        kept.map_err(|error| super::read_failed(blob, &error))?;
+        if let Some(day) = self.inner.holdings.keep_fetched(community, blob) {
+            let inner = self.inner.clone();
+            tokio::spawn(async move {
+                if let Err(error) = inner.holdings.write_kept(&inner.store, community, blob, day).await {
+                    tracing::warn!(%blob, %error, "the end of a fetch could not be written down");
+                }
+            });
+        }
         Ok(fetched)
     }
 

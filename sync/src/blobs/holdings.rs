@@ -102,17 +102,40 @@ impl Holdings {
         Ok(())
     }
 
-    /// Ends a fetch: what came is kept, unless it was given up meanwhile.
-    pub(super) async fn keep_fetched(
+    /// Ends a fetch: what came is kept from now on, unless it was given up
+    /// meanwhile. [`Holdings::write_kept`] is due then, with the day returned.
+    pub(super) fn keep_fetched(&self, community: CommunityId, blob: BlobHash) -> Option<u32> {
+        let mut by_blob = self.lock();
+        let hold = by_blob.get_mut(&blob).and_then(|holds| holds.get_mut(&community));
+        let hold = hold?;
+        let Hold::Fetching(day) = *hold else { return None };
+        *hold = Hold::Kept;
+        Some(day)
+    }
+
+    /// Writes down that a fetch of `day` ended, which may take as long as the
+    /// disk needs to catch up. A kill before leaves a fetch that has nothing
+    /// left to do.
+    pub(super) async fn write_kept(
         &self,
         store: &Store,
         community: CommunityId,
         blob: BlobHash,
+        day: u32,
     ) -> RequestResult<()> {
+        let _changing = self.changing.lock().await;
+        let old = Hold::Fetching(day);
         match self.get(community, blob) {
-            Some(Hold::Fetching(_)) => self.set(store, community, blob, Hold::Kept).await,
-            _ => Ok(()),
+            // Let go meanwhile, and wanted again.
+            Some(hold) if hold == old => return Ok(()),
+            Some(hold) => {
+                let value = HashAndFormat::raw(super::hash(blob));
+                store.tags().set(name(community, blob, hold), value).await?;
+            }
+            None => {}
         }
+        store.tags().delete(name(community, blob, old)).await?;
+        Ok(())
     }
 
     /// Holds `blob` for `community` no longer.
