@@ -9,7 +9,6 @@ use std::sync::Arc;
 use exo_model::charter::role::UnknownRole;
 use exo_model::event::private::Notify;
 use exo_model::id::DeviceId;
-use exo_model::invite::Ticket;
 use exo_sync::mesh::probe::Hostility;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
@@ -350,7 +349,7 @@ pub(crate) async fn run(
             Ok(Reply::Linked { device: name })
         }
         Command::ComeBack { name, phrase, ticket } => {
-            let ticket: Ticket = ticket.parse().map_err(NodeError::Ticket)?;
+            let ticket = node.read_invite(&ticket).await?;
             let communities = node.come_back(&phrase, &ticket.contacts, &name).await?;
             Ok(Reply::Returned { communities })
         }

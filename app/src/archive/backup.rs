@@ -92,6 +92,9 @@ pub(crate) struct Restored {
     pub(crate) keepsakes: Keepsakes,
 }
 
+/// What is done last in a restored folder, while it is not in its place yet.
+pub(crate) type Finish<'a> = dyn Fn(&Path, &Keepsakes, &[CommunityId]) -> Result<(), ArchiveError> + 'a;
+
 /// How a data folder is laid out.
 pub(crate) struct Layout<'a> {
     /// Where in a folder the store of a community lies.
@@ -99,7 +102,7 @@ pub(crate) struct Layout<'a> {
     /// Where in a folder blobs are kept until they are added.
     pub(crate) blobs: &'a str,
     /// Writes what else belongs in a folder, before it has its place.
-    pub(crate) finish: &'a dyn Fn(&Path, &Keepsakes, &[CommunityId]) -> Result<(), ArchiveError>,
+    pub(crate) finish: &'a Finish<'a>,
 }
 
 /// Makes a data folder from a backup: a new device key, its certificate, and
