@@ -305,6 +305,7 @@ impl Hub {
     fn part_with_strangers(&mut self, effects: &mut Vec<Effect>) {
         for (link, device) in self.peers.all_links() {
             if !self.is_known(&device) {
+                self.peers.part(link);
                 effects.push(Effect::Close(link, Farewell::NotAMember));
             }
         }
@@ -314,7 +315,10 @@ impl Hub {
         self.online = online;
         self.peers.forget_pauses();
         if !online {
-            effects.extend(self.peers.all_links().map(|(link, _)| Effect::Close(link, Farewell::Offline)));
+            for (link, _) in self.peers.all_links() {
+                self.peers.part(link);
+                effects.push(Effect::Close(link, Farewell::Offline));
+            }
         }
     }
 

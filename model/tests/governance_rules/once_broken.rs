@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use exo_model::BlobHash;
 use exo_model::charter::{
     ALLOTMENTS_MAX, ActStanding, CHANNELS_MAX, DEVICES_PER_PERSON_MAX, INVITES_MAX, MEMBERS_MAX, ORPHANS_MAX,
-    ORPHANS_PER_DEVICE_MAX, Role,
+    ORPHANS_PER_DEVICE_MAX, Role, relay,
 };
 use exo_model::community::WordStanding;
 use exo_model::decide::{Intent, Refusal};
@@ -28,7 +28,7 @@ fn shown(number: usize) -> String {
 }
 
 /// The limits that the design states in its table, and the constants it names.
-const LIMITS: [(&str, usize); 9] = [
+const LIMITS: [(&str, usize); 11] = [
     ("charter::MEMBERS_MAX", MEMBERS_MAX),
     ("DEVICES_PER_PERSON_MAX", DEVICES_PER_PERSON_MAX),
     ("INVITES_MAX", INVITES_MAX),
@@ -38,6 +38,8 @@ const LIMITS: [(&str, usize); 9] = [
     ("CHANNEL_PEOPLE_PER_EVENT_MAX", CHANNEL_PEOPLE_PER_EVENT_MAX),
     ("feed::fence::FENCE_ENTRIES_MAX", FENCE_ENTRIES_MAX),
     ("envelope::HEADS_MAX", HEADS_MAX),
+    ("charter::relay::RELAYS_MAX", relay::RELAYS_MAX),
+    ("charter::relay::RELAY_URL_BYTES_MAX", relay::RELAY_URL_BYTES_MAX),
 ];
 
 #[test]

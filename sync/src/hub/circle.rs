@@ -210,6 +210,7 @@ impl Circle {
                 })
                 .collect();
             if let Some((link, ..)) = spare.get(random.below(spare.len())) {
+                peers.part(*link);
                 effects.push(Effect::Close(*link, Farewell::Enough));
             }
         }

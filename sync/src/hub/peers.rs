@@ -35,6 +35,8 @@ struct Talk {
 struct Link {
     device: DeviceId,
     dialled: bool,
+    /// It is being closed: nothing more is to happen on it.
+    is_parting: bool,
     talks: BTreeMap<CommunityId, Talk>,
 }
 
@@ -50,7 +52,7 @@ impl Peers {
         let peer = self.peers.entry(device).or_default();
         peer.links += 1;
         peer.dialling = false;
-        self.links.insert(link, Link { device, dialled, talks: BTreeMap::new() });
+        self.links.insert(link, Link { device, dialled, is_parting: false, talks: BTreeMap::new() });
     }
 
     /// A community that both sides are in; `now` for an exchange at once.
@@ -62,7 +64,7 @@ impl Peers {
 
     /// Links to members of a community serve it, others do not.
     pub(super) fn settle(&mut self, community: CommunityId, members: &BTreeSet<DeviceId>) {
-        for link in self.links.values_mut() {
+        for link in self.links.values_mut().filter(|link| !link.is_parting) {
             if !members.contains(&link.device) {
                 link.talks.remove(&community);
             } else {
@@ -139,8 +141,8 @@ impl Peers {
         self.peers.iter().filter(|(_, peer)| peer.links > 0).map(|(device, _)| *device)
     }
 
-    pub(super) fn all_links(&self) -> impl Iterator<Item = (LinkId, DeviceId)> {
-        self.links.iter().map(|(id, link)| (*id, link.device))
+    pub(super) fn all_links(&self) -> Vec<(LinkId, DeviceId)> {
+        self.links.iter().map(|(id, link)| (*id, link.device)).collect()
     }
 
     /// The links to a device, the newest first.
@@ -167,9 +169,17 @@ impl Peers {
         self.links.get(&link).map_or(0, |link| link.talks.len())
     }
 
+    /// A link is about to be closed.
+    pub(super) fn part(&mut self, link: LinkId) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.is_parting = true;
+            link.talks.clear();
+        }
+    }
+
     /// An exchange is to begin at `at_ms`, or after the one that runs.
     pub(super) fn exchange_due(&mut self, link: LinkId, community: CommunityId, at_ms: u64) {
-        if let Some(link) = self.links.get_mut(&link) {
+        if let Some(link) = self.links.get_mut(&link).filter(|link| !link.is_parting) {
             let talk = link.talks.entry(community).or_default();
             talk.due_ms = Some(talk.due_ms.map_or(at_ms, |due_ms| due_ms.min(at_ms)));
             talk.rounds = 0;
