@@ -5,6 +5,7 @@
 
 mod idle;
 mod model;
+mod sync;
 
 use std::borrow::Cow;
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Area {
     Idle,
     /// The shared state: gate, reduction, storage, opening, memory.
     Model,
+    /// Peers: joining, live messages, what idling costs, blobs.
+    Sync,
 }
 
 /// One figure.
@@ -71,6 +74,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     match args.area {
         Area::Idle => idle::run(args.full, &mut print)?,
         Area::Model => model::run(args.full, &mut print)?,
+        Area::Sync => sync::run(args.full, &mut print)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -234,7 +234,7 @@ fn window(options: &Options, json: bool) -> anyhow::Result<ExitCode> {
 
 /// Two workers: the program waits more than it computes, and models compute on
 /// threads of their own.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

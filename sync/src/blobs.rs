@@ -17,6 +17,7 @@
 
 mod disk;
 mod fetch;
+pub mod gauge;
 mod holdings;
 mod sealed;
 mod serve;

@@ -41,6 +41,7 @@ use crate::hub::{Input, Load};
 use crate::relay::{self, RelayTrust};
 use crate::replica::Replica;
 
+pub use admission::Traffic;
 pub use community::CommunityMesh;
 pub use finding::Finding;
 pub use homecoming::HomecomingError;
@@ -334,6 +335,11 @@ impl Mesh {
     /// Whether any connection to a device stands.
     pub fn is_connected(&self, device: &DeviceId) -> bool {
         self.inner.switch.is_connected(device)
+    }
+
+    /// What this device sent and received so far, over all connections.
+    pub fn traffic(&self) -> Traffic {
+        self.inner.switch.traffic()
     }
 
     /// The machine slept, or is on another network: looks for everyone again.

@@ -67,13 +67,14 @@ fn measure(face: &str, watch: Duration) -> anyhow::Result<Idle> {
     measured
 }
 
-struct Process {
+/// A running node or window.
+pub(super) struct Process {
     child: Child,
     begun: Instant,
 }
 
 impl Process {
-    fn start(face: &str, data: &PathBuf) -> anyhow::Result<Self> {
+    pub(super) fn start(face: &str, data: &Path) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("where this program is")?;
         let begun = Instant::now();
         let child = Command::new(program)
@@ -87,6 +88,18 @@ impl Process {
             .spawn()
             .context("cannot start a node")?;
         Ok(Self { child, begun })
+    }
+
+    /// Waits until the process speaks: then everything is open.
+    pub(super) fn ready(&mut self) -> anyhow::Result<()> {
+        let output = self.child.stdout.take().context("no standard output")?;
+        BufReader::new(output).lines().next().context("the node did not start")??;
+        Ok(())
+    }
+
+    /// What the process takes of memory, MB.
+    pub(super) fn pss_mb(&self) -> anyhow::Result<f64> {
+        pss_mb(&PathBuf::from(format!("/proc/{}", self.child.id())))
     }
 
     fn idle(&mut self, watch: Duration) -> anyhow::Result<Idle> {

@@ -7,9 +7,9 @@
 mod archive;
 mod charter;
 pub(super) mod memory;
-mod people;
-mod storage;
-mod words;
+pub(super) mod people;
+pub(super) mod storage;
+pub(super) mod words;
 
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ fn reputation(print: &mut dyn FnMut(&Figure)) {
     print(&figure("reputation_10k_sybils", took.as_secs_f64() * 1e3, "ms", Some(50.0)));
 }
 
-fn figure(
+pub(super) fn figure(
     name: impl Into<std::borrow::Cow<'static, str>>,
     value: f64,
     unit: &'static str,
@@ -95,6 +95,6 @@ fn micros_each(count: usize, took: Duration) -> f64 {
 }
 
 /// `10k`, `100k`, `1m`.
-fn short(size: usize) -> String {
+pub(super) fn short(size: usize) -> String {
     if size >= 1_000_000 { format!("{}m", size / 1_000_000) } else { format!("{}k", size / 1_000) }
 }

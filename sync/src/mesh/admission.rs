@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use iroh::EndpointAddr;
 use iroh::endpoint::{
-    AfterHandshakeOutcome, BeforeConnectOutcome, Connection, EndpointHooks, Side, WeakConnectionHandle,
+    AfterHandshakeOutcome, BeforeConnectOutcome, Connection, ConnectionStats, EndpointHooks, Side,
+    WeakConnectionHandle,
 };
 
 use exo_model::id::DeviceId;
@@ -26,7 +27,58 @@ pub(super) struct Switch {
 #[derive(Default)]
 struct SwitchState {
     offline: bool,
-    open: Vec<WeakConnectionHandle>,
+    open: Vec<Open>,
+    /// What went over connections that are gone.
+    past: Traffic,
+}
+
+/// A connection, and what went over it when that was last looked at.
+struct Open {
+    handle: WeakConnectionHandle,
+    traffic: Traffic,
+}
+
+/// UDP datagrams sent and received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// How many.
+    pub datagrams: u64,
+    /// Bytes in them, without the headers of IP and UDP.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    fn of(connection: &Connection) -> Self {
+        let ConnectionStats { udp_tx, udp_rx, .. } = connection.stats();
+        Self { datagrams: udp_tx.datagrams + udp_rx.datagrams, bytes: udp_tx.bytes + udp_rx.bytes }
+    }
+
+    const fn add(&mut self, other: Self) {
+        self.datagrams += other.datagrams;
+        self.bytes += other.bytes;
+    }
+}
+
+impl SwitchState {
+    /// Counts what went over each connection, and drops those that are closed.
+    fn count(&mut self) {
+        let past = &mut self.past;
+        self.open.retain_mut(|open| {
+            let connection = open.handle.upgrade();
+            if let Some(connection) = &connection {
+                open.traffic = Traffic::of(connection);
+            }
+            let stands = connection.is_some_and(|connection| connection.close_reason().is_none());
+            if !stands {
+                past.add(open.traffic);
+            }
+            stands
+        });
+    }
+
+    fn connections(&self) -> Vec<Connection> {
+        self.open.iter().filter_map(|open| open.handle.upgrade()).collect()
+    }
 }
 
 impl Switch {
@@ -39,17 +91,17 @@ impl Switch {
     pub(super) fn set_online(&self, online: bool) {
         let mut state = lock(&self.state);
         state.offline = !online;
-        let open = if online { Vec::new() } else { std::mem::take(&mut state.open) };
+        let open = if online { Vec::new() } else { state.connections() };
         drop(state);
-        for connection in open.iter().filter_map(WeakConnectionHandle::upgrade) {
+        for connection in open {
             connection.close(OFFLINE.into(), b"working offline");
         }
     }
 
     /// Closes connections of whoever is in no common community any more.
     pub(super) fn drop_strangers(&self, communities: &Communities) {
-        let open = lock(&self.state).open.clone();
-        for connection in open.iter().filter_map(WeakConnectionHandle::upgrade) {
+        let open = lock(&self.state).connections();
+        for connection in open {
             if !is_for_strangers(connection.alpn()) && !communities.knows(&device_id(connection.remote_id()))
             {
                 connection.close(NOT_A_MEMBER.into(), b"not a member");
@@ -59,17 +111,27 @@ impl Switch {
 
     /// Whether any connection to a device stands.
     pub(super) fn is_connected(&self, device: &DeviceId) -> bool {
-        let open = lock(&self.state).open.clone();
-        open.iter().filter_map(WeakConnectionHandle::upgrade).any(|connection| {
+        let open = lock(&self.state).connections();
+        open.iter().any(|connection| {
             device_id(connection.remote_id()) == *device && connection.close_reason().is_none()
         })
+    }
+
+    /// What went over all connections so far. What a connection carried after it
+    /// was last looked at and before it ended is left out.
+    pub(super) fn traffic(&self) -> Traffic {
+        let mut state = lock(&self.state);
+        state.count();
+        let mut traffic = state.past;
+        state.open.iter().for_each(|open| traffic.add(open.traffic));
+        traffic
     }
 
     fn admits(&self, connection: &Connection) -> bool {
         let mut state = lock(&self.state);
         if !state.offline {
-            state.open.retain(|handle| handle.upgrade().is_some_and(|open| open.close_reason().is_none()));
-            state.open.push(connection.weak_handle());
+            state.count();
+            state.open.push(Open { handle: connection.weak_handle(), traffic: Traffic::default() });
         }
         !state.offline
     }

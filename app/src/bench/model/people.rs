@@ -7,11 +7,12 @@ use exo_model::amount::Amount;
 use exo_model::certificate::{DeviceCertificate, DeviceClaims, Enroller};
 use exo_model::charter::{CommunityKind, Role, Settings};
 use exo_model::community::{self, Community, FeedEnd};
+use exo_model::epochs::KeyDuty;
 use exo_model::event::keys::Audience;
 use exo_model::event::{CharterEvent, Event};
 use exo_model::feed::gate::{self, AcceptedRun};
 use exo_model::feed::{FeedId, FeedPosition, Run, Stream};
-use exo_model::id::InviteKey;
+use exo_model::id::{ChannelId, InviteKey};
 use exo_model::invite::Ticket;
 use exo_model::phrase::RecoveryPhrase;
 use exo_model::port::Signer as _;
@@ -22,44 +23,68 @@ use exo_model::trust::TrustLevel;
 use crate::host::OsEntropy;
 
 /// One member's device: its key, and where its streams end.
-pub(super) struct Author {
-    key: SecretKey,
-    certificate: DeviceCertificate,
+pub(in crate::bench) struct Author {
+    pub(in crate::bench) key: SecretKey,
+    pub(in crate::bench) certificate: DeviceCertificate,
+    /// What the person's phrase stands for.
+    phrase: [u8; 32],
     ends: BTreeMap<Stream, FeedEnd>,
 }
 
 /// A community as one replica has it, and the keys of everyone in it: each
 /// author writes into the same replica, as if all had met after every word.
-pub(super) struct Village {
-    pub(super) community: Community,
-    pub(super) authors: Vec<Author>,
-    pub(super) runs: Vec<Run>,
+pub(in crate::bench) struct Village {
+    pub(in crate::bench) community: Community,
+    pub(in crate::bench) authors: Vec<Author>,
+    pub(in crate::bench) runs: Vec<Run>,
     governance: EpochKey,
-    now_ms: i64,
+    /// Wall time, which every event moves on a little.
+    pub(in crate::bench) now_ms: i64,
 }
 
 impl Author {
-    fn new() -> anyhow::Result<Self> {
-        let key = SecretKey::generate(&OsEntropy);
-        let phrase = RecoveryPhrase::generate(&OsEntropy);
+    /// The first device of somebody new.
+    pub(in crate::bench) fn new() -> anyhow::Result<Self> {
+        Self::with(SecretKey::generate(&OsEntropy), crate::host::random(), 1)
+    }
+
+    /// The same device, for another community.
+    pub(in crate::bench) fn again(&self) -> anyhow::Result<Self> {
+        Self::with(SecretKey::from_bytes(&self.key.to_bytes()), self.phrase, 1)
+    }
+
+    fn with(key: SecretKey, seed: [u8; 32], serial: u64) -> anyhow::Result<Self> {
+        let phrase = RecoveryPhrase::from_entropy(&seed);
         let claims = DeviceClaims {
             person: phrase.person(),
             recovery: phrase.recovery_key().public(),
             device: key.device(),
             sealing: SealingKey::of_device(&key).public(),
             name: "machine".into(),
-            serial: 1,
+            serial,
         };
         let acceptance = claims.accept(Enroller::Phrase, &key);
         let certificate = DeviceCertificate::sign_with_phrase(claims, acceptance, &phrase)?;
-        Ok(Self { key, certificate, ends: BTreeMap::new() })
+        Ok(Self { key, certificate, phrase: seed, ends: BTreeMap::new() })
     }
 }
 
 impl Village {
     /// `people` members; the first is the founder.
-    pub(super) fn new(people: usize) -> anyhow::Result<Self> {
-        let founder = Author::new()?;
+    pub(in crate::bench) fn new(people: usize) -> anyhow::Result<Self> {
+        Self::of(Author::new()?, people, 1)
+    }
+
+    /// The same with this founder, from some time on.
+    pub(in crate::bench) fn of(founder: Author, people: usize, now_ms: i64) -> anyhow::Result<Self> {
+        let mut village = Self::founded_by(founder, now_ms)?;
+        for _ in 1..people {
+            village.admit()?;
+        }
+        Ok(village)
+    }
+
+    fn founded_by(founder: Author, now_ms: i64) -> anyhow::Result<Self> {
         let governance = EpochKey::generate(&OsEntropy);
         let settings = Settings::of_friends("Village".into(), Amount::from_token_mib(-1_000_000));
         let (feed, change) = community::found(
@@ -69,12 +94,12 @@ impl Village {
             settings,
             crate::host::random(),
             &governance,
-            1,
+            now_ms,
             &OsEntropy,
         );
         let sealing = SealingKey::of_device(&founder.key);
         let community = Community::new(feed.community, founder.key.device(), sealing);
-        let mut village = Self { community, authors: vec![founder], runs: Vec::new(), governance, now_ms: 1 };
+        let mut village = Self { community, authors: vec![founder], runs: Vec::new(), governance, now_ms };
         village.community.learn_key(EpochKey::from_bytes(village.governance.as_bytes()));
         let founded = gate::author(&village.authors[0].key, feed, &FeedPosition::START, change)?;
         village.keep(0, &founded);
@@ -84,10 +109,51 @@ impl Village {
         let members = village.community.start_epoch(Audience::Members, &OsEntropy);
         village.community.learn_key(members.0);
         village.write(0, Stream::Keys, &members.1.into())?;
-        for _ in 1..people {
-            village.admit()?;
-        }
         Ok(village)
+    }
+
+    /// Opens a channel that all read.
+    pub(in crate::bench) fn open_channel(&mut self, name: &str) -> anyhow::Result<ChannelId> {
+        let channel = ChannelId::from_bytes(crate::host::random());
+        let created =
+            CharterEvent::ChannelCreated { channel, name: name.into(), closed: false, guests: false };
+        self.write(0, Stream::Charter, &created.into())?;
+        let (key, event) = self.community.start_epoch(Audience::Channel(channel), &OsEntropy);
+        self.community.learn_key(key);
+        self.write(0, Stream::Keys, &event.into())?;
+        Ok(channel)
+    }
+
+    /// Gives an author's person another device.
+    pub(in crate::bench) fn add_device(&mut self, author: usize) -> anyhow::Result<()> {
+        let device = Author::with(SecretKey::generate(&OsEntropy), self.authors[author].phrase, 2)?;
+        let added = CharterEvent::DeviceAdded { certificate: device.certificate.clone() };
+        self.authors.push(device);
+        self.write(author, Stream::Charter, &added.into())
+    }
+
+    /// Does what holders of keys owe others, until nothing is left to do.
+    pub(in crate::bench) fn tend(&mut self) -> anyhow::Result<()> {
+        loop {
+            let duties = self.community.duties();
+            if duties.is_empty() {
+                return Ok(());
+            }
+            for duty in duties {
+                let event = match duty {
+                    KeyDuty::Rotate(audience) => {
+                        let (key, event) = self.community.start_epoch(audience, &OsEntropy);
+                        self.community.learn_key(key);
+                        Some(event)
+                    }
+                    KeyDuty::Seal { audience, key, recipients } => {
+                        self.community.seal_more(audience, &key, &recipients, &OsEntropy)
+                    }
+                };
+                let event = event.context("a key that should be here is not")?;
+                self.write(0, Stream::Keys, &event.into())?;
+            }
+        }
     }
 
     fn admit(&mut self) -> anyhow::Result<()> {
@@ -116,14 +182,19 @@ impl Village {
     }
 
     /// Writes an event as one of the authors, through the gate.
-    pub(super) fn write(&mut self, author: usize, stream: Stream, event: &Event) -> anyhow::Result<()> {
+    pub(in crate::bench) fn write(
+        &mut self,
+        author: usize,
+        stream: Stream,
+        event: &Event,
+    ) -> anyhow::Result<()> {
         let accepted = self.sign(author, stream, event)?;
         self.keep(author, &accepted);
         Ok(())
     }
 
     /// Seals and signs an event, ready to be stored.
-    pub(super) fn sign(
+    pub(in crate::bench) fn sign(
         &mut self,
         author: usize,
         stream: Stream,
@@ -150,7 +221,7 @@ impl Village {
     }
 
     /// Reduces a change of one of the authors.
-    pub(super) fn take(&mut self, author: usize, accepted: &AcceptedRun) {
+    pub(in crate::bench) fn take(&mut self, author: usize, accepted: &AcceptedRun) {
         let (feed, at) = (*accepted.feed(), accepted.end());
         let ends = &mut self.authors[author].ends;
         let first_time_ms = match ends.get(&feed.stream) {
@@ -162,12 +233,12 @@ impl Village {
     }
 
     /// The founder's device key and the key of the charter.
-    pub(super) fn secrets(&self) -> ([u8; 32], [u8; 32]) {
+    pub(in crate::bench) fn secrets(&self) -> ([u8; 32], [u8; 32]) {
         (self.authors[0].key.to_bytes(), *self.governance.as_bytes())
     }
 
     /// A replica of the founder's that knows nothing yet.
-    pub(super) fn fresh(&self) -> Community {
+    pub(in crate::bench) fn fresh(&self) -> Community {
         let founder = &self.authors[0].key;
         let mut community =
             Community::new(self.community.id(), founder.device(), SealingKey::of_device(founder));
@@ -177,7 +248,7 @@ impl Village {
 
     /// Everything written, as peers send it: feed by feed in the order of
     /// their streams, in runs of up to `changes`, each signed at its end.
-    pub(super) fn as_sent(&self, changes: usize) -> Vec<Run> {
+    pub(in crate::bench) fn as_sent(&self, changes: usize) -> Vec<Run> {
         let mut feeds: BTreeMap<(Stream, FeedId), Vec<&Run>> = BTreeMap::new();
         for run in &self.runs {
             feeds.entry((run.feed.stream, run.feed)).or_default().push(run);
@@ -197,7 +268,7 @@ fn join(runs: &[&Run]) -> Run {
 }
 
 /// Passes all runs through the gate.
-pub(super) fn admit_all(runs: Vec<Run>) -> anyhow::Result<Vec<AcceptedRun>> {
+pub(in crate::bench) fn admit_all(runs: Vec<Run>) -> anyhow::Result<Vec<AcceptedRun>> {
     let mut ends: BTreeMap<FeedId, FeedPosition> = BTreeMap::new();
     runs.into_iter()
         .map(|run| {

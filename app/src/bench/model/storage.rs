@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use exo_model::ChannelId;
-use exo_model::event::keys::Audience;
-use exo_model::event::{CharterEvent, TalkEvent};
+use exo_model::event::TalkEvent;
 use exo_model::feed::Stream;
 use exo_model::feed::gate::AcceptedRun;
 use exo_model::port::ChangeStore as _;
@@ -59,7 +57,7 @@ pub(super) fn run(history: &History, print: &mut dyn FnMut(&Figure)) -> anyhow::
     Ok(())
 }
 
-fn append(path: &Path, runs: &[AcceptedRun]) -> Result<(), exo_sync::store::StoreError> {
+pub(in crate::bench) fn append(path: &Path, runs: &[AcceptedRun]) -> Result<(), exo_sync::store::StoreError> {
     let mut store = Store::open(path)?;
     runs.iter().try_for_each(|run| store.append_received(run).map(drop))
 }
@@ -85,14 +83,7 @@ fn local_writes(folder: &Path, print: &mut dyn FnMut(&Figure)) -> anyhow::Result
 fn one_by_one(path: &Path) -> anyhow::Result<Duration> {
     let mut village = Village::new(1)?;
     let mut store = Store::open(path)?;
-    let channel = ChannelId::from_bytes([1; 16]);
-    let created =
-        CharterEvent::ChannelCreated { channel, name: "square".into(), closed: false, guests: false };
-    village.write(0, Stream::Charter, &created.into())?;
-    let audience = Audience::Channel(channel);
-    let (key, event) = village.community.start_epoch(audience, &crate::host::OsEntropy);
-    village.community.learn_key(key);
-    village.write(0, Stream::Keys, &event.into())?;
+    let channel = village.open_channel("square")?;
     let begun = Instant::now();
     for _ in 0..WRITES {
         let text = "the tomatoes are red, and the beans are green, and so on".to_owned();

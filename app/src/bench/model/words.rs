@@ -2,8 +2,7 @@
 
 use exo_model::community::Community;
 use exo_model::conversation::{Conversation, Place, Spoken};
-use exo_model::event::keys::Audience;
-use exo_model::event::{CharterEvent, Event, TalkEvent};
+use exo_model::event::{Event, TalkEvent};
 use exo_model::feed::Stream;
 use exo_model::feed::gate::AcceptedRun;
 use exo_model::id::ChannelId;
@@ -27,20 +26,18 @@ pub(super) struct History {
 
 pub(super) fn write(size: usize) -> anyhow::Result<History> {
     let mut village = Village::new(PEOPLE)?;
-    let channel = ChannelId::from_bytes(crate::host::random());
-    let created =
-        CharterEvent::ChannelCreated { channel, name: "square".into(), closed: false, guests: false };
-    village.write(0, Stream::Charter, &created.into())?;
-    let (key, event) = village.community.start_epoch(Audience::Channel(channel), &crate::host::OsEntropy);
-    village.community.learn_key(key);
-    village.write(0, Stream::Keys, &event.into())?;
+    let channel = village.open_channel("square")?;
     for number in 0..size {
-        let text = format!("{number:>width$}", width = LETTERS).replace(' ', "·a");
-        let text = text.chars().take(LETTERS).collect();
-        let event = TalkEvent::Posted { text, reply_to: None, mentions: Vec::new(), attachments: Vec::new() };
-        village.write(number % PEOPLE, Stream::Channel(channel), &event.into())?;
+        village.write(number % PEOPLE, Stream::Channel(channel), &message(number).into())?;
     }
     Ok(History { size, village, channel })
+}
+
+/// A message of the usual length.
+pub(in crate::bench) fn message(number: usize) -> TalkEvent {
+    let text = format!("{number:>width$}", width = LETTERS).replace(' ', "·a");
+    let text = text.chars().take(LETTERS).collect();
+    TalkEvent::Posted { text, reply_to: None, mentions: Vec::new(), attachments: Vec::new() }
 }
 
 pub(super) fn run(history: &History, print: &mut dyn FnMut(&Figure)) -> anyhow::Result<()> {
