@@ -224,9 +224,9 @@ pub(crate) fn take_in(
     Ok(ImportReport::of(state.id, state.charter.name(), is_member, imported).made(archive.header()))
 }
 
-/// Whether anything of a community has its place here.
-pub(crate) const fn found_place(report: &ImportReport) -> bool {
-    report.new + report.known > 0
+/// Whether a community can be read here: without its charter it has no name.
+pub(crate) const fn is_readable(report: &ImportReport) -> bool {
+    !report.community.is_empty()
 }
 
 /// The recovery phrase in a file.

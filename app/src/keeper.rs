@@ -84,9 +84,10 @@ fn reads(node: &Node, membership: &Membership) -> bool {
 /// Begins a join, unless this is a keeper there already.
 async fn join(node: &Arc<Node>, name: &str, invite: &str) -> anyhow::Result<()> {
     let ticket = node.read_invite(invite).await?;
-    let is_known = node.memberships().iter().any(|one| one.id() == ticket.community);
-    if is_known {
-        say("The community of this invite is carried here already, or about to be.\n");
+    let known = node.memberships().into_iter().find(|one| one.id() == ticket.community);
+    if let Some(known) = known {
+        known.mesh().learn(&ticket);
+        say("The community of this invite is carried here already; it says where members are now.\n");
         return Ok(());
     }
     node.join(name, invite).await?;

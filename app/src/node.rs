@@ -423,8 +423,14 @@ impl Node {
 
     /// Waits until a join is over, if one is under way.
     pub(crate) async fn joined(&self, membership: &Arc<Membership>) -> Result<(), NodeError> {
-        membership.join_outcome().await?;
-        self.settle_join(membership).await
+        match membership.join_outcome().await {
+            Ok(()) => self.settle_join(membership).await,
+            Err(NodeError::JoinRefused(reason)) => {
+                self.note_refused(membership, reason.clone()).await?;
+                Err(NodeError::JoinRefused(reason))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives up the current community's join, if it is not complete. What was
@@ -440,6 +446,11 @@ impl Node {
 
     async fn forget_join_of(&self, community: &CommunityId) -> Result<(), NodeError> {
         let _one_at_a_time = self.changing.lock().await;
+        self.drop_join(community).await
+    }
+
+    /// The same where nobody else changes which communities there are.
+    async fn drop_join(&self, community: &CommunityId) -> Result<(), NodeError> {
         let is_joining =
             self.lock_profile().community(community).is_some_and(|known| known.joining.is_some());
         if !is_joining {

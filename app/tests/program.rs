@@ -299,7 +299,7 @@ fn the_terminal_speaks_words() {
         "1 of 1 uses left, as guest",
         "made by Ana",
         "No invite is open",
-        "Usage: invite",
+        "error: invalid value 'many'",
         "Nothing was written",
         "The Garden is in ",
         "0 changes new",

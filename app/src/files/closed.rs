@@ -9,7 +9,7 @@ use exo_model::signature::SecretKey;
 use exo_sync::blobs::{BlobAccess, Blobs};
 
 use super::{
-    BackupWish, ExportWish, FileError, ImportWish, Opened, aside, choose, found_place, open, recovery,
+    BackupWish, ExportWish, FileError, ImportWish, Opened, aside, choose, is_readable, open, recovery,
     take_in, whole_blobs,
 };
 use crate::archive::backup::{Keepsakes, StoreAt, backup};
@@ -167,7 +167,7 @@ impl Closed {
             let report = take_in(&mut archive, index, &opened.replica, phrase.as_ref());
             opened.close();
             let report = report?;
-            if is_known || found_place(&report) {
+            if is_known || is_readable(&report) {
                 if !is_known {
                     self.profile.enter(&id, None);
                     self.folder.save_profile(&self.profile)?;

@@ -14,7 +14,7 @@ use crate::archive::backup::{Keepsakes, StoreAt, backup};
 use crate::archive::read::Archive;
 use crate::archive::write::{WriteOptions, export_community};
 use crate::files::{
-    BackupWish, ExportWish, FileError, ImportWish, aside, choose, found_place, open, recovery, take_in,
+    BackupWish, ExportWish, FileError, ImportWish, aside, choose, is_readable, open, recovery, take_in,
     whole_blobs,
 };
 use crate::host::SystemClock;
@@ -112,7 +112,7 @@ impl Node {
         Ok(reports)
     }
 
-    /// Takes one community in; `None` where nothing of it has its place here.
+    /// Takes one community in; `None` where it cannot be read here.
     async fn import_one(
         &self,
         mut archive: Archive,
@@ -136,8 +136,7 @@ impl Node {
             Ok((archive, report))
         })
         .await;
-        let has_place = imported.as_ref().is_ok_and(|(_, report)| found_place(report));
-        if is_new && !has_place {
+        if is_new && !imported.as_ref().is_ok_and(|(_, report)| is_readable(report)) {
             membership.close().await;
             self.folder.discard(&id)?;
             return imported.map(|(archive, _)| (archive, None));

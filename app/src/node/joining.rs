@@ -61,9 +61,12 @@ impl Node {
         membership: &Arc<Membership>,
         reason: String,
     ) -> Result<(), NodeError> {
-        tracing::info!(%reason, "the join was refused");
+        let _one_at_a_time = self.changing.lock().await;
         let id = membership.id();
-        let community = self.ticket_of(&id).map(|ticket| ticket.community_name).unwrap_or_default();
+        // Whoever waits for the join and who began it both get here.
+        let Some(ticket) = self.ticket_of(&id) else { return Ok(()) };
+        tracing::info!(%reason, "the join was refused");
+        let community = ticket.community_name;
         {
             let mut refused = self.refused_joins.lock().unwrap_or_else(PoisonError::into_inner);
             if refused.len() == REFUSED_MAX {
@@ -72,7 +75,7 @@ impl Node {
             refused.push(RefusedJoin { community, reason });
         }
         if membership.replica().state().charter.members.is_empty() {
-            self.forget_join_of(&id).await
+            self.drop_join(&id).await
         } else {
             self.remember(|profile| profile.joined(&id))
         }

@@ -184,7 +184,8 @@ fn damaged_and_foreign_files_say_so() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&file, &bytes).expect("written");
-    assert!(fails(&["community", "import", path], &home).contains("damaged"));
+    let told = fails(&["community", "import", path], &home);
+    assert!(told.contains("damaged"), "{told}");
     std::fs::write(&file, b"a holiday photograph").expect("written");
     assert!(fails(&["community", "import", path], &home).contains("no file that Exo-Studio exported"));
     let usage = output(&["community", "export"], &home);

@@ -181,6 +181,9 @@ fn a_join_and_a_message_show_how_far_they_are() {
     let ben_folder = tempfile::tempdir().expect("a folder");
     let mut ben = Node::start(ben_folder.path());
     ben.write(&json!({"id": 900, "command": "join", "name": "Ben", "ticket": ticket}).to_string());
+    ben.until("the join to begin", &json!({"command": "communities"}), |answer| {
+        answer["communities"].as_array().is_some_and(|communities| communities.len() == 1)
+    });
     let status = ben.until("a round of asking", &json!({"command": "status"}), |status| {
         status["join"]["rounds"].as_u64() > Some(0)
     });

@@ -26,7 +26,8 @@ const DEVICES_MAX: usize = 1 << 15;
 /// How busy a machine is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Load {
-    /// Processor time in use, per cent of all cores.
+    /// Processor time in use, per cent of all cores; more than 100 where the
+    /// system does not tell.
     #[n(0)]
     pub cpu_percent: u8,
     /// Memory that is free for models, MiB.

@@ -329,12 +329,23 @@ impl CommunityMesh {
         self.here.receipts.delivery(feed, seq, &members, &online)
     }
 
-    /// Asks the ticket's contacts, again and again, until one admits this
-    /// device; the status can be watched.
-    pub fn join(&self, ticket: &Ticket, certificate: DeviceCertificate, name: String) -> JoinProgress {
+    /// Takes from a ticket where its contacts are. A keeper cannot read what
+    /// members publish of that, so each ticket helps.
+    pub fn learn(&self, ticket: &Ticket) {
+        self.note_contacts(ticket);
+        self.inner().hear(Input::NetworkChanged);
+    }
+
+    fn note_contacts(&self, ticket: &Ticket) {
         for Contact { device, addresses } in &ticket.contacts {
             self.inner().addresses.learn(device, addresses);
         }
+    }
+
+    /// Asks the ticket's contacts, again and again, until one admits this
+    /// device; the status can be watched.
+    pub fn join(&self, ticket: &Ticket, certificate: DeviceCertificate, name: String) -> JoinProgress {
+        self.note_contacts(ticket);
         join::spawn(self.inner().clone(), self.here.clone(), ticket.clone(), certificate, name)
     }
 
