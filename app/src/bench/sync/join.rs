@@ -11,7 +11,7 @@ use super::town::{self, Town};
 use super::{Figure, figure, median, short};
 use crate::bench::model::people::Village;
 use crate::bench::model::words::message;
-use crate::node::Node;
+use crate::node::{InviteTerms, Node};
 
 /// Messages of the communities, and the longest time that joining may take, s.
 const SIZES: [(usize, f64); 2] = [(10_000, 1.0), (100_000, 6.0)];
@@ -64,7 +64,7 @@ fn write(size: usize) -> anyhow::Result<Past> {
 async fn join(past: &Past, host: &Node, run: usize) -> anyhow::Result<Duration> {
     let home = past.town.empty_home(&format!("newcomer-{run}"));
     let newcomer = town::start(&home).await?;
-    let ticket = host.membership()?.invite(1).await?.to_string();
+    let ticket = host.membership()?.invite(InviteTerms::default()).await?.to_string();
     let begun = Instant::now();
     let membership = newcomer.join("Newcomer", &ticket).await?;
     loop {

@@ -102,6 +102,7 @@ pub(super) async fn start(home: &Path) -> anyhow::Result<Arc<Node>> {
         offered_bytes: 0,
         starter: false,
         probes: false,
+        keeper: false,
     };
     Ok(Box::pin(Node::start(options)).await?)
 }
