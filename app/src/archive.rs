@@ -138,7 +138,10 @@ impl From<exo_sync::archive::ArchiveError> for ArchiveError {
     fn from(error: exo_sync::archive::ArchiveError) -> Self {
         use exo_model::export::ExportError;
         match error {
-            exo_sync::archive::ArchiveError::Format(ExportError::Damaged) => Self::Damaged,
+            exo_sync::archive::ArchiveError::Format(ExportError::Version(version)) => Self::Version(version),
+            // Whatever does not fit: the parts are read before the sum over all of
+            // them can be.
+            exo_sync::archive::ArchiveError::Format(_) => Self::Damaged,
             exo_sync::archive::ArchiveError::TooLarge => Self::TooLarge,
             error => Self::Sync(error),
         }
