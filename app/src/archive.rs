@@ -138,7 +138,8 @@ impl From<exo_sync::archive::ArchiveError> for ArchiveError {
     fn from(error: exo_sync::archive::ArchiveError) -> Self {
         use exo_model::export::ExportError;
         match error {
-            exo_sync::archive::ArchiveError::Format(ExportError::Damaged) => Self::Damaged,
+            error @ exo_sync::archive::ArchiveError::Format(ExportError::Version(_)) => Self::Sync(error),
+            exo_sync::archive::ArchiveError::Format(_) => Self::Damaged,
             exo_sync::archive::ArchiveError::TooLarge => Self::TooLarge,
             error => Self::Sync(error),
         }

@@ -20,8 +20,8 @@ use crate::bytes::ByteSize;
 use crate::files::BackupWish;
 use crate::folder::Folder;
 use crate::node::{Node, NodeOptions};
-pub(crate) use invites::tell_progress;
 use crate::{bench, command, complain, demo, face, keeper, relay};
+pub(crate) use invites::tell_progress;
 
 /// Exit code where a window was wanted and there is no display.
 const NO_DISPLAY: u8 = 2;
@@ -112,8 +112,10 @@ enum What {
         empty or not exist. It becomes a new device of yours.")]
     Restore(files::RestoreArgs),
     /// Run a keeper: it carries what a community writes and can read none of it.
-    #[command(after_help = "Examples:\n  exo-studio keeper --data keeper --join exo-studio://join/exo1...\n  \
-        exo-studio keeper --data keeper\n\nThe invite is made by a member: exo-studio invite --role keeper")]
+    #[command(
+        after_help = "Examples:\n  exo-studio keeper --data keeper --join exo-studio://join/exo1...\n  \
+        exo-studio keeper --data keeper\n\nThe invite is made by a member: exo-studio invite --role keeper"
+    )]
     Keeper(keeper::KeeperArgs),
     /// Show everything with three nodes on this machine.
     Demo(demo::DemoArgs),

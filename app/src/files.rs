@@ -345,7 +345,8 @@ mod tests {
     #[test]
     fn a_community_is_chosen_by_its_name_or_id() {
         let id = |byte: u8| CommunityId::from_bytes([byte; 32]);
-        let named = || [(id(1), "Garden".to_owned()), (id(2), "Choir".to_owned()), (id(3), "Choir".to_owned())];
+        let named =
+            || [(id(1), "Garden".to_owned()), (id(2), "Choir".to_owned()), (id(3), "Choir".to_owned())];
         assert_eq!(choose("Garden", named()).expect("one"), id(1));
         assert_eq!(choose(&id(3).to_hex(), named()).expect("one"), id(3));
         assert!(matches!(choose("Choir", named()), Err(FileError::Ambiguous(_))));

@@ -418,10 +418,10 @@ pub(crate) fn store_in(root: &Path, id: &CommunityId) -> PathBuf {
 
 /// Writes the profile of the folder `root`, which need not have its place yet.
 pub(crate) fn save_profile_in(root: &Path, profile: &Profile) -> Result<(), FolderError> {
-        let path = root.join(PROFILE);
-        let bytes = serde_json::to_vec_pretty(profile)
-            .map_err(|source| FolderError::Profile { path: path.clone(), source })?;
-        write_private(&path, &bytes)
+    let path = root.join(PROFILE);
+    let bytes = serde_json::to_vec_pretty(profile)
+        .map_err(|source| FolderError::Profile { path: path.clone(), source })?;
+    write_private(&path, &bytes)
 }
 
 /// The person's word that this is their device, number `serial` of them.

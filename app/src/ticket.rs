@@ -37,7 +37,9 @@ pub(crate) enum InviteError {
     Exists(PathBuf),
     #[error("{0} is too large to hold an invite")]
     TooLarge(PathBuf),
-    #[error("there is no invite in it: an invite is a link that starts with \"{LINK_PREFIX}\", or a ticket that starts with \"exo1\"")]
+    #[error(
+        "there is no invite in it: an invite is a link that starts with \"{LINK_PREFIX}\", or a ticket that starts with \"exo1\""
+    )]
     None,
     #[error("there is no file {0}: name the invite file or picture with its folder")]
     NoFile(PathBuf),

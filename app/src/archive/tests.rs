@@ -288,7 +288,8 @@ fn a_file_that_was_written_once_stays_readable() {
     assert_eq!(archive.header().made_ms, 7);
     let root = tempfile::tempdir().expect("a temporary folder");
     let phrase = RecoveryPhrase::from_entropy(&[42; 32]);
-    let restored = restore(&mut archive, &root.path().join("data"), &phrase, &layout(&store_of)).expect("restored");
+    let restored =
+        restore(&mut archive, &root.path().join("data"), &phrase, &layout(&store_of)).expect("restored");
     assert_eq!(restored.keepsakes.name, "Golden");
     assert_eq!(restored.communities.len(), 1);
     assert_eq!(restored.communities[0].1.refused + restored.communities[0].1.deferred, 0);

@@ -147,7 +147,8 @@ async fn seal(sealing: &mut Sealing) -> anyhow::Result<()> {
 
 async fn ask_passphrase(question: &str) -> anyhow::Result<Secret> {
     let typed = ask(question, true).await;
-    let typed = typed.context("the file is sealed: write its passphrase into a file and name it with --passphrase-file")?;
+    let typed = typed
+        .context("the file is sealed: write its passphrase into a file and name it with --passphrase-file")?;
     Ok(Secret::new(typed))
 }
 

@@ -51,7 +51,9 @@ pub(super) async fn invite(args: InviteArgs, options: NodeOptions) -> anyhow::Re
     node.close().await;
     show::show(&done?);
     if makes_one {
-        say("Somebody can join while a member's program runs: leave \"exo-studio node\" or the window open.\n");
+        say(
+            "Somebody can join while a member's program runs: leave \"exo-studio node\" or the window open.\n",
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -53,10 +53,7 @@ const fn one() -> u32 {
 
 /// Makes the invite, then its files: where one of these fails, the invite is
 /// taken back, so that none is open that nobody has.
-pub(super) async fn make(
-    membership: &Membership,
-    wish: InviteWish,
-) -> Result<TicketReport, CommandError> {
+pub(super) async fn make(membership: &Membership, wish: InviteWish) -> Result<TicketReport, CommandError> {
     let role = match &wish.role {
         Some(role) => role.parse().map_err(|error: exo_model::charter::role::UnknownRole| {
             CommandError::Argument(error.to_string())

@@ -278,12 +278,9 @@ impl Stage<'_> {
 
     async fn same_history(&mut self, count: usize) -> anyhow::Result<Vec<MessageReport>> {
         let mut all: Vec<Messages> = self
-            .all_agree(
-                "the same history",
-                json!({"command": "history"}),
-                Messages::words,
-                |messages| messages.len() == count,
-            )
+            .all_agree("the same history", json!({"command": "history"}), Messages::words, |messages| {
+                messages.len() == count
+            })
             .await?;
         self.narrator.held(&format!("all three show the same {count} messages, in the same order"));
         Ok(all.swap_remove(0).messages)

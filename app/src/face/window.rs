@@ -132,7 +132,9 @@ impl Face {
                 }
             }
             Intent::CreateInvite => {
-                let made = async { Ok::<_, NodeError>(self.node.membership()?.invite(InviteTerms::default()).await?) };
+                let made = async {
+                    Ok::<_, NodeError>(self.node.membership()?.invite(InviteTerms::default()).await?)
+                };
                 match made.await {
                     Ok(ticket) => self.change(|session| session.ticket = Some(ticket.to_string())),
                     Err(error) => self.complain(&error),

@@ -9,7 +9,8 @@ use exo_model::signature::SecretKey;
 use exo_sync::blobs::{BlobAccess, Blobs};
 
 use super::{
-    BackupWish, ExportWish, FileError, ImportWish, Opened, aside, choose, is_readable, open, recovery, take_in, whole_blobs,
+    BackupWish, ExportWish, FileError, ImportWish, Opened, aside, choose, is_readable, open, recovery,
+    take_in, whole_blobs,
 };
 use crate::archive::backup::{Keepsakes, StoreAt, backup};
 use crate::archive::write::{BlobToWrite, WriteOptions, export_community};

@@ -14,7 +14,8 @@ use crate::archive::backup::{Keepsakes, StoreAt, backup};
 use crate::archive::read::Archive;
 use crate::archive::write::{WriteOptions, export_community};
 use crate::files::{
-    BackupWish, ExportWish, FileError, ImportWish, aside, choose, is_readable, open, recovery, take_in, whole_blobs,
+    BackupWish, ExportWish, FileError, ImportWish, aside, choose, is_readable, open, recovery, take_in,
+    whole_blobs,
 };
 use crate::host::SystemClock;
 use crate::report::{BackupReport, ExportReport, ImportReport};

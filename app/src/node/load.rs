@@ -42,7 +42,8 @@ fn of(node: &Node, cpu_percent: u8) -> Load {
     }
     let memberships = node.memberships();
     let in_use = memberships.iter().filter_map(|one| Some(one.engine().ok()?.host().in_use()));
-    let (used, sessions) = in_use.fold((0, 0), |(bytes, count), (more, others)| (bytes + more, count + others));
+    let (used, sessions) =
+        in_use.fold((0, 0), |(bytes, count), (more, others)| (bytes + more, count + others));
     let free_mib = node.options.offered_bytes.saturating_sub(used) >> 20;
     Load {
         cpu_percent,

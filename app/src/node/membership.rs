@@ -122,7 +122,8 @@ impl Membership {
         let opened = tokio::task::spawn_blocking(move || {
             Replica::open(replica_config(store, key, community, Vec::new()), |_| ())
         });
-        let (replica, _thread) = opened.await.map_err(|error| MembershipError::Thread(error.to_string()))??;
+        let (replica, _thread) =
+            opened.await.map_err(|error| MembershipError::Thread(error.to_string()))??;
         // Streams of stages are refused where nobody takes them.
         let (mesh, _stages) = mesh.open(replica.clone());
         Ok(Self::new(replica, mesh, None))

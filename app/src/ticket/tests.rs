@@ -206,7 +206,8 @@ fn an_invite_is_taken_in_whatever_form_it_is_named() {
     let picture = folder.path().join("exo1-garden.png");
     write_file(&file, &ticket, false).expect("written");
     write_picture(&picture, &code_for_picture(&ticket).expect("fits"), false).expect("written");
-    let sources = [ticket.to_string(), link(&ticket), file.display().to_string(), picture.display().to_string()];
+    let sources =
+        [ticket.to_string(), link(&ticket), file.display().to_string(), picture.display().to_string()];
     for source in sources {
         assert_eq!(read_source(&format!(" {source} ")).expect(&source).to_string(), ticket.to_string());
     }

@@ -124,8 +124,7 @@ fn a_running_node_exports_and_imports_itself() {
     let without = reader.error(json!({"command": "import", "file": file, "passphrase": "marigold"}));
     assert!(without.contains("--phrase-file"), "{without}");
     assert_eq!(reader.ok(json!({"command": "communities"}))["communities"], json!([]));
-    let import =
-        json!({"command": "import", "file": file, "passphrase": "marigold", "phrase_file": words});
+    let import = json!({"command": "import", "file": file, "passphrase": "marigold", "phrase_file": words});
     let told = reader.ok(import.clone());
     assert!(told["communities"][0]["new"].as_u64() > Some(0), "{told}");
     assert_eq!(reader.messages(), ["Frost tonight.", "Cover the beans."]);

@@ -128,7 +128,9 @@ fn an_invite_travels_as_a_picture_and_a_file_from_the_command_line() {
     let (picture, file) = (picture.to_str().expect("text"), file.to_str().expect("text"));
     let made = output(&["invite", "2", "--png", picture, "--file", file], &home);
     assert!(made.status.success(), "{}", said(&made));
-    for expected in ["2 people, each as member", "exo-studio://join/exo1", "▀", picture, file, "invite revoke"] {
+    for expected in
+        ["2 people, each as member", "exo-studio://join/exo1", "▀", picture, file, "invite revoke"]
+    {
         assert!(said(&made).contains(expected), "{expected}: {}", said(&made));
     }
     let again = output(&["invite", "--png", picture], &home);

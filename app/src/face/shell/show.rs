@@ -171,10 +171,14 @@ fn show_ticket(report: &TicketReport) {
         report.link,
         report.ticket
     ));
-    if let Some(code) = report.ticket.parse::<Ticket>().ok().and_then(|t| ticket::code_for_terminal(&t).ok()) {
+    if let Some(code) = report.ticket.parse::<Ticket>().ok().and_then(|t| ticket::code_for_terminal(&t).ok())
+    {
         say(&code.lines(ground()));
         if code.left_out > 0 {
-            say(&format!("(The code has no room for {} of the addresses; the link has them.)\n", code.left_out));
+            say(&format!(
+                "(The code has no room for {} of the addresses; the link has them.)\n",
+                code.left_out
+            ));
         }
     }
     for file in &report.files {
@@ -370,7 +374,9 @@ mod tests {
             last_error: "no answer\u{1b}[2J".into(),
         };
         assert_eq!(how_join_goes(&join("trying", 0)), "asking for the first time");
-        assert!(how_join_goes(&join("trying", 3)).contains("3 times, it goes on; last answer: no answer\u{fffd}"));
+        assert!(
+            how_join_goes(&join("trying", 3)).contains("3 times, it goes on; last answer: no answer\u{fffd}")
+        );
         assert!(how_join_goes(&join("admitted", 0)).contains("history"));
     }
 
