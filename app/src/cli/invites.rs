@@ -1,6 +1,6 @@
 //! Invites and joining, from the command line: a node that does one thing.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ pub(super) async fn join(args: JoinArgs, options: NodeOptions) -> anyhow::Result
     joined
 }
 
-async fn wait(node: &Node, membership: &Arc<Membership>, data: &PathBuf) -> anyhow::Result<ExitCode> {
+async fn wait(node: &Node, membership: &Arc<Membership>, data: &Path) -> anyhow::Result<ExitCode> {
     say("Asking the members named in the invite. Ctrl+C stops waiting.\n");
     let ended = tokio::select! {
         joined = node.joined(membership) => Some(joined),
