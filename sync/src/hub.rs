@@ -17,6 +17,7 @@
 //!
 //! Never here: what changes mean, who is a member, addresses, connections.
 
+mod chases;
 mod circle;
 mod peers;
 mod presence;
@@ -215,11 +216,13 @@ impl Hub {
         let mut effects = Vec::new();
         match input {
             Input::Community { company, ends } => self.update(now_ms, random, company, ends, &mut effects),
-            Input::Left(community) => drop(self.circles.remove(&community)),
-            Input::Online(online) => self.switch(online, &mut effects),
+            Input::Left(community) => self.leave(now_ms, random, &community, &mut effects),
+            Input::Online(online) => self.switch(now_ms, random, online, &mut effects),
             Input::NetworkChanged => self.peers.forget_pauses(),
             Input::Seen(device) => self.peers.seen(&device),
-            Input::Linked { link, device, dialled } => self.linked(link, device, dialled, &mut effects),
+            Input::Linked { link, device, dialled } => {
+                self.linked(now_ms, random, link, device, dialled, &mut effects);
+            }
             Input::Unlinked(link) => self.peers.unlinked(link, now_ms, random),
             Input::DialFailed(device) => self.peers.dial_failed(&device, now_ms, random),
             Input::Exchanged(link, community, outcome) => {
@@ -228,10 +231,10 @@ impl Hub {
             Input::Hinted { community, origin, by, hint } => {
                 if let Some(circle) = self.circles.get_mut(&community) {
                     circle.heard(origin, now_ms);
-                    circle.chase(now_ms, origin, by, hint);
+                    circle.hinted(now_ms, origin, by, &hint);
                 }
             }
-            Input::Neighbours(community, neighbours) => self.meet(community, neighbours),
+            Input::Neighbours(community, neighbours) => self.meet(now_ms, community, neighbours),
             Input::Lagged(community) => {
                 if let Some(circle) = self.circles.get_mut(&community) {
                     circle.check_now(now_ms);
@@ -239,7 +242,7 @@ impl Hub {
             }
             Input::Wanted(community, device) => {
                 for link in self.peers.links_of(&device) {
-                    self.peers.exchange_due(link, community, now_ms);
+                    self.peers.exchange_wanted(link, community, now_ms);
                 }
             }
             Input::Presence(community, device, presence) => {
@@ -260,8 +263,8 @@ impl Hub {
         if !self.online {
             return None;
         }
-        let circles = self.circles.values().map(Circle::next_wake_ms);
-        circles.chain(self.peers.next_wake_ms(|device| self.is_candidate(device))).min()
+        let circles = self.circles.values().map(|circle| circle.next_wake_ms(&self.peers));
+        circles.chain(self.peers.next_exchange_ms()).min()
     }
 
     /// What members say of themselves, by device.
@@ -286,39 +289,80 @@ impl Hub {
         let circle =
             self.circles.entry(community).or_insert_with(|| Circle::new(ends.clone(), now_ms, random));
         let is_new = circle.company != company;
-        circle.company = company.clone();
-        if let Some(hint) = circle.advance(self.me, ends) {
+        if is_new {
+            circle.meet(company.clone());
+        }
+        if let Some(hint) = circle.advance(self.me, ends, now_ms, random) {
             effects.push(Effect::Hint(community, hint));
-            for device in circle.deaf(now_ms) {
-                for link in self.peers.links_of(&device) {
+            for (link, device) in self.peers.links_in(&community) {
+                if circle.is_deaf(&device, now_ms) {
                     self.peers.exchange_due(link, community, now_ms);
                 }
             }
         }
         if is_new {
             self.peers.settle(community, &company.devices);
-            self.part_with_strangers(effects);
+            self.part_with_strangers(now_ms, random, effects);
         }
+    }
+
+    fn leave(
+        &mut self,
+        now_ms: u64,
+        random: &mut dyn Random,
+        community: &CommunityId,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.circles.remove(community);
+        self.peers.leave(community);
+        self.part_with_strangers(now_ms, random, effects);
     }
 
     /// A link to someone who is in no common community any more ends at once.
-    fn part_with_strangers(&mut self, effects: &mut Vec<Effect>) {
-        for (link, device) in self.peers.all_links() {
-            if !self.is_known(&device) {
-                effects.push(Effect::Close(link, Farewell::NotAMember));
+    fn part_with_strangers(&mut self, now_ms: u64, random: &mut dyn Random, effects: &mut Vec<Effect>) {
+        let strangers: Vec<_> = self.peers.all_links().filter(|(_, device)| !self.is_known(device)).collect();
+        for (link, _) in strangers {
+            self.close(now_ms, random, link, Farewell::NotAMember, effects);
+        }
+        let circles = &self.circles;
+        let is_known = |device: &DeviceId| circles.values().any(|circle| circle.company.devices.contains(device));
+        self.peers.retain_known(is_known);
+    }
+
+    /// Closes a link, once.
+    fn close(
+        &mut self,
+        now_ms: u64,
+        random: &mut dyn Random,
+        link: LinkId,
+        farewell: Farewell,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.peers.close(link, now_ms, random) {
+            effects.push(Effect::Close(link, farewell));
+        }
+    }
+
+    fn switch(&mut self, now_ms: u64, random: &mut dyn Random, online: bool, effects: &mut Vec<Effect>) {
+        self.online = online;
+        if !online {
+            let links: Vec<_> = self.peers.all_links().map(|(link, _)| link).collect();
+            for link in links {
+                self.close(now_ms, random, link, Farewell::Offline, effects);
             }
         }
-    }
-
-    fn switch(&mut self, online: bool, effects: &mut Vec<Effect>) {
-        self.online = online;
         self.peers.forget_pauses();
-        if !online {
-            effects.extend(self.peers.all_links().map(|(link, _)| Effect::Close(link, Farewell::Offline)));
-        }
     }
 
-    fn linked(&mut self, link: LinkId, device: DeviceId, dialled: bool, effects: &mut Vec<Effect>) {
+    fn linked(
+        &mut self,
+        now_ms: u64,
+        random: &mut dyn Random,
+        link: LinkId,
+        device: DeviceId,
+        dialled: bool,
+        effects: &mut Vec<Effect>,
+    ) {
         self.peers.linked_by(link, device, dialled);
         for (community, circle) in &self.circles {
             if circle.company.devices.contains(&device) {
@@ -327,7 +371,10 @@ impl Hub {
             }
         }
         if !self.online {
-            effects.push(Effect::Close(link, Farewell::Offline));
+            self.close(now_ms, random, link, Farewell::Offline, effects);
+        } else if !self.is_known(&device) {
+            // Put out while it was being dialled.
+            self.close(now_ms, random, link, Farewell::NotAMember, effects);
         }
     }
 
@@ -341,22 +388,22 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) {
         self.peers.exchanged(link, community, outcome, now_ms, random);
-        let (Some(circle), Some(outcome)) = (self.circles.get_mut(&community), outcome) else { return };
-        if let Some(hint) = circle.passes_on(outcome) {
-            effects.push(Effect::Hint(community, hint));
+        if outcome.is_some() {
+            for second in self.peers.second_links(&self.me, link) {
+                self.close(now_ms, random, second, Farewell::Enough, effects);
+            }
         }
     }
 
-    fn meet(&mut self, community: CommunityId, neighbours: BTreeSet<DeviceId>) {
+    fn meet(&mut self, now_ms: u64, community: CommunityId, neighbours: BTreeSet<DeviceId>) {
         let Some(circle) = self.circles.get_mut(&community) else { return };
         // Whoever comes up as a neighbour may have been away.
         for device in neighbours.difference(&circle.neighbours) {
             for link in self.peers.links_of(device) {
-                self.peers.exchange_due(link, community, 0);
+                self.peers.exchange_due(link, community, now_ms);
             }
         }
         circle.neighbours = neighbours;
-        circle.introduced.clear();
     }
 
     fn present(&mut self, now_ms: u64, load: Load) {
@@ -372,11 +419,6 @@ impl Hub {
         self.circles.values().any(|circle| circle.company.devices.contains(device))
     }
 
-    /// Whether a device is worth waiting for its turn to be dialled.
-    fn is_candidate(&self, device: &DeviceId) -> bool {
-        self.circles.values().any(|circle| circle.wants(device, |other| self.peers.is_linked(other)))
-    }
-
     /// Everything that is due.
     fn proceed(&mut self, now_ms: u64, random: &mut dyn Random, effects: &mut Vec<Effect>) {
         if !self.online {
@@ -385,12 +427,13 @@ impl Hub {
         let communities: Vec<_> = self.circles.keys().copied().collect();
         for community in communities {
             let Some(circle) = self.circles.get_mut(&community) else { continue };
-            circle.fetch(now_ms, random, community, &mut self.peers);
+            circle.chases.fetch(now_ms, random, community, &mut self.peers);
             circle.check(now_ms, random, community, &mut self.peers);
             circle.rotate(now_ms, random, &mut self.peers, effects);
             circle.dial(now_ms, random, &mut self.peers, effects);
-            effects
-                .extend(circle.introduce(&self.peers).map(|devices| Effect::Introduce(community, devices)));
+            let introduced = circle.introduce(now_ms, random, &self.peers);
+            effects.extend(introduced.map(|devices| Effect::Introduce(community, devices)));
+            effects.extend(circle.pass_on(now_ms).map(|hint| Effect::Hint(community, hint)));
             if circle.presences.is_due(now_ms, random) {
                 effects.push(Effect::Announce(community, self.load));
             }
