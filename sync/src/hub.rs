@@ -388,6 +388,9 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) {
         self.peers.exchanged(link, community, outcome, now_ms, random);
+        if let Some(circle) = self.circles.get_mut(&community) {
+            circle.chases.exchanged(link, now_ms);
+        }
         if outcome.is_some() {
             for second in self.peers.second_links(&self.me, link) {
                 self.close(now_ms, random, second, Farewell::Enough, effects);
@@ -402,6 +405,10 @@ impl Hub {
             for link in self.peers.links_of(device) {
                 self.peers.exchange_due(link, community, now_ms);
             }
+        }
+        if circle.neighbours.is_empty() && !neighbours.is_empty() {
+            // What was said before went nowhere.
+            circle.presences.announce_soon(now_ms);
         }
         circle.neighbours = neighbours;
     }

@@ -22,8 +22,12 @@ const CHASES_MAX: usize = 64;
 /// Times that links are asked for one thing before it is left to the next
 /// comparison.
 const TRIES_MAX: u32 = 6;
-/// Pause before the second link is asked, ms; twice as long for each further one.
+/// Pause before another link is asked where an exchange did not bring it, ms; twice
+/// as long for each further one.
 const TRY_AGAIN_MS: u64 = 100;
+/// The same while an exchange goes on that may bring it: a slow peer holds nothing
+/// up for longer, and a slow network is not asked for the same thing many times.
+const TRY_OTHERS_MS: u64 = 1_000;
 /// How long a device is not believed that hinted at what nobody has, ms; twice
 /// as long each further time, up to [`DOUBT_MAX_MS`].
 const DOUBT_FIRST_MS: u64 = 10_000;
@@ -39,8 +43,8 @@ struct Chase {
     /// Who is asked first.
     first: Vec<DeviceId>,
     tries: u32,
-    /// Whether anybody was asked: without links, a hint is nobody's lie.
-    asked: bool,
+    /// The link that was asked last: without any, a hint is nobody's lie.
+    asked: Option<LinkId>,
     next_ms: u64,
 }
 
@@ -79,7 +83,7 @@ impl Chases {
         let missing: Vec<_> = hint.news.iter().take(NEWS_MAX).filter_map(missing).collect();
         let root = hint.more.then_some(hint.root);
         let first = vec![origin, by];
-        let chase = Chase { origin, missing, root, first, tries: 0, asked: false, next_ms: now_ms };
+        let chase = Chase { origin, missing, root, first, tries: 0, asked: None, next_ms: now_ms };
         if chase.is_over(ends) {
             return;
         }
@@ -133,19 +137,28 @@ impl Chases {
             // Links that are busy with this community may bring it.
             if let Some(link) = choose(chase, &idle, random) {
                 peers.exchange_due(link, community, now_ms);
-                chase.asked = true;
+                chase.asked = Some(link);
             }
-            chase.next_ms = now_ms + (TRY_AGAIN_MS << chase.tries);
+            chase.next_ms = now_ms + (TRY_OTHERS_MS << chase.tries);
             chase.tries += 1;
         }
         let doubts = &mut self.doubts;
         self.all.retain(|chase| {
             let in_vain = chase.tries > TRIES_MAX;
-            if in_vain && chase.asked {
+            if in_vain && chase.asked.is_some() {
                 doubt(doubts, chase.origin, now_ms);
             }
             !in_vain
         });
+    }
+
+    /// An exchange is over: what it did not bring is asked of others soon. What it
+    /// stored is told in a moment.
+    pub(super) fn exchanged(&mut self, link: LinkId, now_ms: u64) {
+        for chase in self.all.iter_mut().filter(|chase| chase.asked == Some(link)) {
+            let pause_ms = TRY_AGAIN_MS << chase.tries.saturating_sub(1);
+            chase.next_ms = chase.next_ms.min(now_ms + pause_ms);
+        }
     }
 
     pub(super) fn next_ms(&self) -> Option<u64> {

@@ -11,7 +11,7 @@ use super::Nx;
 use super::gossip::Said;
 use super::world::{Event, World};
 
-/// Words that a flooding member says at once, five times a second.
+/// Words that a flooding member says each second.
 const FLOOD: u64 = 4;
 
 /// In which way somebody lies.
@@ -89,7 +89,7 @@ impl World {
 
     pub(crate) fn mischief(&mut self, nx: Nx, life: u32) {
         let Some(vice) = self.nodes[nx].vice.filter(|_| self.nodes[nx].is_life(life)) else { return };
-        let (words, pause_ms) = if vice == Vice::Flooder { (FLOOD, 200) } else { (1, 5_000) };
+        let (words, pause_ms) = if vice == Vice::Flooder { (FLOOD, 1_000) } else { (1, 5_000) };
         for _ in 0..words {
             let other = self.chance.below(self.nodes.len());
             let name = if vice == Vice::Forger && self.chance.percent(50) { other } else { nx };

@@ -21,6 +21,11 @@ use super::world::{Event, Plan, World};
 /// after five minutes, and gossip that was split finds together by links.
 pub const CONVERGES_MS: u64 = 20 * 60_000;
 
+/// Members that stories begin with; large communities in few of them.
+pub const MEMBERS: [usize; 4] = [20, 22, 30, 48];
+/// People who may come later.
+pub const NEWCOMERS_MAX: usize = 2;
+
 /// Something that people do.
 #[derive(Clone, Copy, Debug)]
 pub enum Act {
@@ -33,9 +38,12 @@ pub enum Act {
     /// The founder gives somebody a role.
     Promote,
     /// The founder removes somebody.
-    Remove,
-    /// A newcomer comes, with an invite that names a few members.
-    Join(Nx),
+    Remove(Nx),
+    /// A newcomer comes, with an invite that names these members. All of them are
+    /// honest and stay: whoever is admitted by a liar, or by somebody who does not
+    /// know yet of their own removal, is with them alone, because nobody else hears
+    /// of it. That is a limit of joining, not of the mesh.
+    Join(Nx, [Nx; 3]),
 }
 
 /// Something that befalls a machine or the network.
@@ -68,11 +76,15 @@ pub struct Story {
 
 impl Story {
     /// The story of a seed.
-    pub fn of(seed: u64, templates: &Templates, sizes: &[usize]) -> Self {
+    pub fn of(seed: u64, templates: &Templates) -> Self {
         let mut chance = Chance::new(seed, 2);
-        let size = sizes[chance.below(sizes.len())];
-        let newcomers = chance.below(3);
-        let template = templates.of(size - newcomers);
+        let newcomers = chance.below(NEWCOMERS_MAX + 1);
+        let members = match chance.below(30) {
+            0 => MEMBERS[3],
+            1..4 => MEMBERS[2],
+            n => MEMBERS[n % 2],
+        };
+        let template = templates.of(members);
         let members = template.members;
         let mut liars = BTreeMap::new();
         for _ in 0..chance.below(4) {
@@ -80,10 +92,11 @@ impl Story {
             let vice = Vice::ALL[chance.below(Vice::ALL.len())];
             liars.insert(1 + chance.below(members - 1), vice);
         }
-        let ends_ms = chance.between(120_000, 300_000);
-        let acts = acts(&mut chance, members, newcomers, ends_ms);
+        let ends_ms = chance.between(60_000, 180_000);
+        let plan = Plan { seed, template, newcomers, liars, weather: Weather::FAIR };
+        let acts = acts(&mut chance, &plan, ends_ms);
         let faults = faults(&mut chance, members + newcomers, ends_ms);
-        Self { plan: Plan { seed, template, newcomers, liars, weather: Weather::FAIR }, acts, faults, ends_ms }
+        Self { plan, acts, faults, ends_ms }
     }
 
     /// Tells it, and waits until all came together; returns the world and how long
@@ -113,12 +126,19 @@ impl Story {
     }
 }
 
-fn acts(chance: &mut Chance, members: usize, newcomers: usize, ends_ms: u64) -> Vec<(u64, Act)> {
+fn acts(chance: &mut Chance, plan: &Plan, ends_ms: u64) -> Vec<(u64, Act)> {
+    let members = plan.template.members;
     let mut acts: Vec<Act> = (0..members / 3 + 4).map(|_| Act::Post).collect();
     acts.extend([Act::Profile, Act::Profile]);
-    acts.extend((0..newcomers).map(|n| Act::Join(members + n)));
-    for act in [Act::Channel, Act::Promote, Act::Remove] {
+    for act in [Act::Channel, Act::Promote] {
         acts.extend(chance.percent(50).then_some(act));
+    }
+    let removed = 1 + chance.below(members - 1);
+    acts.extend(chance.percent(50).then_some(Act::Remove(removed)));
+    let stay: Vec<Nx> = (0..members).filter(|nx| *nx != removed && !plan.liars.contains_key(nx)).collect();
+    for newcomer in members..members + plan.newcomers {
+        let contacts = std::array::from_fn(|_| stay[chance.below(stay.len())]);
+        acts.push(Act::Join(newcomer, contacts));
     }
     acts.into_iter().map(|act| (chance.between(1_000, ends_ms), act)).collect()
 }
@@ -153,9 +173,8 @@ fn faults(chance: &mut Chance, nodes: usize, ends_ms: u64) -> Vec<(u64, Fault)> 
 impl World {
     pub(crate) fn act(&mut self, act: &Act) {
         let done = match act {
-            Act::Join(nx) => {
-                let names: Vec<_> = (0..4).map(|_| self.chance.below(self.template.members)).collect();
-                self.invite(*nx, &names);
+            Act::Join(nx, contacts) => {
+                self.invite(*nx, contacts);
                 return;
             }
             Act::Post => self.someone().map(|nx| self.post(nx)),
@@ -174,10 +193,7 @@ impl World {
                 let role = Intent::SetRole(self.nodes[nx].person.id(), Role::Moderator);
                 Some(self.record(0, role).map(drop))
             }
-            Act::Remove => {
-                let nx = 1 + self.chance.below(self.template.members - 1);
-                Some(self.remove(nx))
-            }
+            Act::Remove(nx) => Some(self.remove(*nx)),
         };
         match done {
             // Who has no right, or nothing to write under yet, cannot.
@@ -323,5 +339,33 @@ impl World {
     /// Tells a hub that another network is there.
     pub fn network_changed(&mut self, nx: Nx) {
         self.hear(nx, Input::NetworkChanged);
+    }
+}
+impl Story {
+    pub fn debug(self) {
+        let Self { plan, acts, faults, ends_ms } = self;
+        eprintln!("members {} newcomers {} liars {:?} ends {ends_ms}", plan.template.members, plan.newcomers, plan.liars);
+        let mut all: Vec<_> = acts.iter().map(|a| (a.0, format!("{:?}", a.1))).chain(faults.iter().map(|a| (a.0, format!("{:?}", a.1)))).collect();
+        all.sort();
+        for a in all { eprintln!("{a:?}"); }
+        let mut world = World::new(plan);
+        for (at_ms, act) in acts { world.at(at_ms, Event::Act(act)); }
+        for (at_ms, fault) in faults { world.at(at_ms, Event::Fault(fault)); }
+        world.run_for(ends_ms);
+        world.mend();
+        for _ in 0..20 {
+            let t = world.tally;
+            world.run_for(30_000);
+            eprintln!("{} {:?} removed {:?}", world.now_ms, world.apart(), world.removed);
+            if world.apart().is_none() { break; }
+            for n in &world.nodes {
+                if let Some(r) = &n.running {
+                    let s = n.snapshot().unwrap();
+                    eprintln!("  {} life {} inside {} root {:02x?} state {:?} members {} links {:?} contacts {:?} stream {:?}", n.nx, n.life, s.knows_device(&n.device()), &s.digest()[..3], format!("{:?}", s.state.hash()).chars().take(20).collect::<String>(), s.devices().len(),
+                        r.hub.linked_devices().filter_map(|d| world.nx_of(&d)).collect::<Vec<_>>(), n.contacts.iter().filter_map(|d| world.nx_of(d)).collect::<Vec<_>>(), s.change_count());
+                }
+            }
+            eprintln!("{:?}", world.tally.since(&t));
+        }
     }
 }
