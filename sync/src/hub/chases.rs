@@ -25,8 +25,9 @@ const TRIES_MAX: u32 = 6;
 /// Pause before another link is asked where an exchange did not bring it, ms; twice
 /// as long for each further one.
 const TRY_AGAIN_MS: u64 = 100;
-/// The same while an exchange goes on that may bring it: a slow peer holds nothing
-/// up for longer, and a slow network is not asked for the same thing many times.
+/// The same while an exchange goes on that may bring it, or all links are busy: a
+/// slow peer holds nothing up for longer, and over a slow network the same thing is
+/// not asked for many times.
 const TRY_OTHERS_MS: u64 = 1_000;
 /// How long a device is not believed that hinted at what nobody has, ms; twice
 /// as long each further time, up to [`DOUBT_MAX_MS`].
@@ -139,7 +140,7 @@ impl Chases {
                 peers.exchange_due(link, community, now_ms);
                 chase.asked = Some(link);
             }
-            chase.next_ms = now_ms + (TRY_OTHERS_MS << chase.tries);
+            chase.next_ms = now_ms + TRY_OTHERS_MS;
             chase.tries += 1;
         }
         let doubts = &mut self.doubts;

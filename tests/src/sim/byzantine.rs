@@ -93,14 +93,18 @@ impl World {
         for _ in 0..words {
             let other = self.chance.below(self.nodes.len());
             let name = if vice == Vice::Forger && self.chance.percent(50) { other } else { nx };
-            let hint = self.false_hint(other);
-            self.say(nx, name, &Said::Hint(hint));
+            self.hint_falsely(nx, name, other);
         }
         self.after(pause_ms, Event::Mischief(nx, life));
     }
 
-    /// A hint at something of another's that there is not.
-    pub(crate) fn false_hint(&mut self, other: Nx) -> Hint {
+    /// A node says, in somebody's name, that a third has written what it has not.
+    pub fn hint_falsely(&mut self, nx: Nx, name: Nx, other: Nx) {
+        let hint = self.false_hint(other);
+        self.say(nx, name, &Said::Hint(hint));
+    }
+
+    fn false_hint(&mut self, other: Nx) -> Hint {
         let stream = Stream::Channel(self.template.channel);
         let seq = 1_000 + self.chance.any() % 1_000_000;
         let end = FeedPosition { seq, hash: ChangeHash::from_bytes(self.chance.array()) };

@@ -136,7 +136,7 @@ impl World {
     }
 
     /// Gossip was too slow and is subscribed to again.
-    pub(crate) fn lag(&mut self, nx: Nx) {
+    pub fn lag(&mut self, nx: Nx) {
         self.unsubscribe(nx);
         let (community, life) = (self.template.community, self.nodes[nx].life);
         self.hear(nx, Input::Lagged(community));

@@ -57,6 +57,7 @@ impl Conn {
 impl World {
     pub(crate) fn dial(&mut self, nx: Nx, device: &DeviceId) {
         self.tally.dials += 1;
+        self.nodes[nx].dials += 1;
         let (life, begun_ms) = (self.nodes[nx].life, self.now_ms);
         match self.nx_of(device) {
             Some(to) => {

@@ -40,6 +40,8 @@ pub struct Node {
     pub vice: Option<Vice>,
     /// How often it was started.
     pub life: u32,
+    /// Dials it began, over all its lives.
+    pub dials: u64,
     /// Whether its person wants it to talk to others.
     pub online: bool,
     /// Whom its invite names.
@@ -80,6 +82,7 @@ impl Node {
             path: folder.join(format!("{nx}.db")),
             vice,
             life: 0,
+            dials: 0,
             online: true,
             contacts: BTreeSet::new(),
             chance: Chance::new(seed, 100 + nx as u64),

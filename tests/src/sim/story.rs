@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use exo_model::charter::Role;
 use exo_model::decide::Intent;
 use exo_model::id::ChannelId;
-use exo_sync::hub::{Input, Random as _};
+use exo_sync::hub::Random as _;
 use exo_sync::replica::ReplicaError;
 
 use super::Nx;
@@ -292,11 +292,18 @@ impl World {
         }
     }
 
-    /// Whoever should be of one mind: honest members who were not removed.
+    /// A machine is gone for good.
+    pub fn retire(&mut self, nx: Nx) {
+        self.crash(nx);
+        self.gone.insert(nx);
+    }
+
+    /// Whoever should be of one mind: honest members who came, were not removed and
+    /// whose machines are not gone.
     pub fn honest(&self) -> Vec<Nx> {
         let counts = |nx: &Nx| {
             let node = &self.nodes[*nx];
-            node.life > 0 && node.vice.is_none() && !self.removed.contains(nx)
+            node.life > 0 && node.vice.is_none() && !self.removed.contains(nx) && !self.gone.contains(nx)
         };
         (0..self.nodes.len()).filter(counts).collect()
     }
@@ -304,12 +311,13 @@ impl World {
     /// What keeps honest members apart; nothing where they are of one mind.
     pub fn apart(&self) -> Option<String> {
         let honest = self.honest();
-        let founder = self.nodes[0].snapshot().ok_or("the founder's program does not run").ok()?;
+        let first = honest.first().and_then(|nx| self.nodes[*nx].snapshot());
         let mut roots: BTreeMap<[u8; 32], Vec<Nx>> = BTreeMap::new();
         for nx in &honest {
             let node = &self.nodes[*nx];
             let Some(now) = node.snapshot() else { return Some(format!("{nx} does not run")) };
-            if !founder.knows_device(&node.device()) || !now.knows_device(&node.device()) {
+            let is_known = first.as_ref().is_some_and(|first| first.knows_device(&node.device()));
+            if !is_known || !now.knows_device(&node.device()) {
                 return Some(format!("{nx} is not a member"));
             }
             roots.entry(now.digest()).or_default().push(*nx);
@@ -317,11 +325,8 @@ impl World {
         if roots.len() > 1 {
             return Some(format!("stores differ: {:?}", roots.values().collect::<Vec<_>>()));
         }
-        let states: BTreeSet<_> = honest
-            .iter()
-            .filter_map(|nx| self.nodes[*nx].snapshot())
-            .map(|now| format!("{:?}", now.state.hash()))
-            .collect();
+        let snapshots = honest.iter().filter_map(|nx| self.nodes[*nx].snapshot());
+        let states: BTreeSet<_> = snapshots.map(|now| format!("{:?}", now.state.hash())).collect();
         (states.len() > 1).then(|| format!("{} states from one store", states.len()))
     }
 
@@ -333,39 +338,6 @@ impl World {
         match self.run_until(limit_ms, |world| world.apart().is_none()) {
             Some(took_ms) => Ok(took_ms),
             None => Err(self.apart().unwrap_or_default()),
-        }
-    }
-
-    /// Tells a hub that another network is there.
-    pub fn network_changed(&mut self, nx: Nx) {
-        self.hear(nx, Input::NetworkChanged);
-    }
-}
-impl Story {
-    pub fn debug(self) {
-        let Self { plan, acts, faults, ends_ms } = self;
-        eprintln!("members {} newcomers {} liars {:?} ends {ends_ms}", plan.template.members, plan.newcomers, plan.liars);
-        let mut all: Vec<_> = acts.iter().map(|a| (a.0, format!("{:?}", a.1))).chain(faults.iter().map(|a| (a.0, format!("{:?}", a.1)))).collect();
-        all.sort();
-        for a in all { eprintln!("{a:?}"); }
-        let mut world = World::new(plan);
-        for (at_ms, act) in acts { world.at(at_ms, Event::Act(act)); }
-        for (at_ms, fault) in faults { world.at(at_ms, Event::Fault(fault)); }
-        world.run_for(ends_ms);
-        world.mend();
-        for _ in 0..20 {
-            let t = world.tally;
-            world.run_for(30_000);
-            eprintln!("{} {:?} removed {:?}", world.now_ms, world.apart(), world.removed);
-            if world.apart().is_none() { break; }
-            for n in &world.nodes {
-                if let Some(r) = &n.running {
-                    let s = n.snapshot().unwrap();
-                    eprintln!("  {} life {} inside {} root {:02x?} state {:?} members {} links {:?} contacts {:?} stream {:?}", n.nx, n.life, s.knows_device(&n.device()), &s.digest()[..3], format!("{:?}", s.state.hash()).chars().take(20).collect::<String>(), s.devices().len(),
-                        r.hub.linked_devices().filter_map(|d| world.nx_of(&d)).collect::<Vec<_>>(), n.contacts.iter().filter_map(|d| world.nx_of(d)).collect::<Vec<_>>(), s.change_count());
-                }
-            }
-            eprintln!("{:?}", world.tally.since(&t));
         }
     }
 }

@@ -114,6 +114,8 @@ pub struct World {
     pub(crate) given: u64,
     /// Who was removed.
     pub(crate) removed: BTreeSet<Nx>,
+    /// Whose machine is gone for good.
+    pub(crate) gone: BTreeSet<Nx>,
     /// What it cost so far.
     pub tally: Tally,
     journal: blake3::Hasher,
@@ -151,6 +153,7 @@ impl World {
             zero: Zero::default(),
             given: 0,
             removed: BTreeSet::new(),
+            gone: BTreeSet::new(),
             tally: Tally::default(),
             journal: blake3::Hasher::new(),
             folder,
