@@ -133,6 +133,14 @@ impl Chases {
         community: CommunityId,
         peers: &mut Peers,
     ) {
+        let doubts = &mut self.doubts;
+        self.all.retain(|chase| {
+            let is_given_up = chase.next_ms <= now_ms && chase.tries == TRIES_MAX;
+            if is_given_up && chase.asked.is_some() {
+                doubt(doubts, chase.origin, now_ms);
+            }
+            !is_given_up
+        });
         for chase in self.all.iter_mut().filter(|chase| chase.next_ms <= now_ms) {
             let idle = peers.idle_links(&community);
             // Links that are busy with this community may bring it.
@@ -143,22 +151,13 @@ impl Chases {
             chase.next_ms = now_ms + TRY_OTHERS_MS;
             chase.tries += 1;
         }
-        let doubts = &mut self.doubts;
-        self.all.retain(|chase| {
-            let in_vain = chase.tries > TRIES_MAX;
-            if in_vain && chase.asked.is_some() {
-                doubt(doubts, chase.origin, now_ms);
-            }
-            !in_vain
-        });
     }
 
     /// An exchange is over: what it did not bring is asked of others soon. What it
     /// stored is told in a moment.
     pub(super) fn exchanged(&mut self, link: LinkId, now_ms: u64) {
         for chase in self.all.iter_mut().filter(|chase| chase.asked == Some(link)) {
-            let pause_ms = TRY_AGAIN_MS << chase.tries.saturating_sub(1);
-            chase.next_ms = chase.next_ms.min(now_ms + pause_ms);
+            chase.next_ms = now_ms + (TRY_AGAIN_MS << chase.tries.saturating_sub(1));
         }
     }
 

@@ -9,7 +9,7 @@ use exo_model::id::{CommunityId, DeviceId};
 
 use super::chases::Chases;
 use super::peers::Peers;
-use super::presence::{PRESENCE_LASTS_MS, Presences};
+use super::presence::Presences;
 use super::{
     CHECK_EVERY_MS, Company, DEGREE, Effect, FULL_MESH_MAX, Farewell, Hint, LINKS_MAX, NEWS_MAX,
     ROTATE_EVERY_MS, Random,
@@ -71,6 +71,7 @@ impl Circle {
     pub(super) fn meet(&mut self, company: Arc<Company>) {
         self.chases.retain_members(&company.devices);
         self.heard_ms.retain(|device, _| company.devices.contains(device));
+        self.presences.share_with(company.devices.len());
         self.company = company;
     }
 
@@ -145,7 +146,8 @@ impl Circle {
     /// Whether gossip does not reach a device, as far as is known: keepers, and
     /// whoever has just come.
     pub(super) fn is_deaf(&self, device: &DeviceId, now_ms: u64) -> bool {
-        let is_heard = || self.heard_ms.get(device).is_some_and(|at_ms| now_ms < at_ms + PRESENCE_LASTS_MS);
+        let lasts_ms = self.presences.last_for_ms();
+        let is_heard = || self.heard_ms.get(device).is_some_and(|at_ms| now_ms < at_ms + lasts_ms);
         !self.neighbours.contains(device) && !is_heard()
     }
 
