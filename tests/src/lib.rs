@@ -1,7 +1,10 @@
 //! Proofs over the whole workspace.
 //!
 //! The tests are under `tests/`: the crate graph, tidiness of the sources, the
-//! window. This library holds what they share.
+//! window, hundreds of nodes under a seed. This library holds what they share,
+//! and the [simulator](sim).
+
+pub mod sim;
 
 use std::path::{Path, PathBuf};
 

@@ -7,52 +7,42 @@ use std::sync::Arc;
 use exo_model::feed::FeedId;
 use exo_model::id::{CommunityId, DeviceId};
 
+use super::chases::Chases;
 use super::peers::Peers;
-use super::presence::{PRESENCE_LASTS_MS, Presences};
+use super::presence::Presences;
 use super::{
-    CHECK_EVERY_MS, Company, DEGREE, Effect, Exchanged, FULL_MESH_MAX, Farewell, Hint, LINKS_MAX, LinkId,
-    NEWS_MAX, ROTATE_EVERY_MS, Random,
+    CHECK_EVERY_MS, Company, DEGREE, Effect, FULL_MESH_MAX, Farewell, Hint, LINKS_MAX, NEWS_MAX,
+    ROTATE_EVERY_MS, Random,
 };
 use crate::session::{Ends, FeedHead};
 
-/// Things fetched at once. A hint beyond it makes for a comparison instead.
-const CHASES_MAX: usize = 64;
-/// Links asked for one thing before it is left to the next comparison.
-const TRIES_MAX: u32 = 6;
-/// Pause before the second link is asked, ms; twice as long for each further one.
-const TRY_AGAIN_MS: u64 = 100;
-
-/// Changes that were hinted at and are not here yet.
-#[derive(Debug)]
-struct Chase {
-    missing: Vec<(FeedId, u64)>,
-    /// Where more changed than was named: how all ends were there.
-    root: Option<[u8; 32]>,
-    /// Who is asked first.
-    first: Vec<DeviceId>,
-    tries: u32,
-    next_ms: u64,
-}
-
-impl Chase {
-    fn is_over(&self, ends: &Ends) -> bool {
-        let is_here = |(feed, seq): &(FeedId, u64)| ends.reaches(feed, *seq);
-        self.missing.iter().all(is_here) && (self.root.is_none_or(|root| root == ends.root()))
-    }
-}
+/// Shortest pause before what came without a hint is passed on by one, ms; up to
+/// twice as long. Whoever hears somebody else say it meanwhile says nothing.
+const PASS_ON_MS: u64 = 500;
+/// Feeds that wait to be passed on. What is beyond needs no hint of its own:
+/// whoever fetches one thing fetches all.
+const UNTOLD_MAX: usize = 256;
+/// Neighbours by gossip below which linked devices are named to it again.
+const NEIGHBOURS_FEW: usize = 2;
+/// Shortest pause before linked devices are named to gossip again, ms; up to
+/// twice as long.
+const INTRODUCE_EVERY_MS: u64 = 15_000;
 
 #[derive(Debug)]
 pub(super) struct Circle {
     pub(super) company: Arc<Company>,
     /// Neighbours by gossip.
     pub(super) neighbours: BTreeSet<DeviceId>,
-    /// Of whom gossip was told since its neighbours changed.
-    pub(super) introduced: BTreeSet<DeviceId>,
+    /// Linked devices that gossip was told of. Each is named once: whoever joins
+    /// takes the place of another neighbour there, who would be named again.
+    introduced: BTreeSet<DeviceId>,
+    next_introduction_ms: u64,
     pub(super) presences: Presences,
+    pub(super) chases: Chases,
     ends: Arc<Ends>,
-    /// The ends of which the others were told.
-    told: Arc<Ends>,
-    chases: Vec<Chase>,
+    /// What others wrote and nobody hinted at.
+    untold: BTreeMap<FeedId, u64>,
+    pass_on_ms: Option<u64>,
     /// When each device was last heard of by gossip.
     heard_ms: BTreeMap<DeviceId, u64>,
     next_check_ms: u64,
@@ -65,46 +55,85 @@ impl Circle {
             company: Arc::default(),
             neighbours: BTreeSet::new(),
             introduced: BTreeSet::new(),
+            next_introduction_ms: now_ms,
             presences: Presences::new(now_ms),
-            told: ends.clone(),
+            chases: Chases::default(),
             ends,
-            chases: Vec::new(),
+            untold: BTreeMap::new(),
+            pass_on_ms: None,
             heard_ms: BTreeMap::new(),
             next_check_ms: now_ms + random.jitter(CHECK_EVERY_MS),
             next_rotation_ms: now_ms + random.jitter(ROTATE_EVERY_MS),
         }
     }
 
-    /// Takes new ends. Returns what to tell the others of what this device
-    /// wrote.
-    pub(super) fn advance(&mut self, me: DeviceId, ends: Arc<Ends>) -> Option<Hint> {
-        let news = ends.news_since(&self.ends, usize::MAX);
-        self.ends = ends;
-        let ends = &self.ends;
-        self.chases.retain(|chase| !chase.is_over(ends));
-        let own: Vec<_> = news.into_iter().filter(|head| head.device == me).collect();
-        (!own.is_empty()).then(|| {
-            self.told = self.ends.clone();
-            self.hint(own)
-        })
+    /// Takes new company.
+    pub(super) fn meet(&mut self, company: Arc<Company>) {
+        self.chases.retain_members(&company.devices);
+        self.heard_ms.retain(|device, _| company.devices.contains(device));
+        self.presences.share_with(company.devices.len());
+        self.company = company;
     }
 
-    /// What to tell the others after an exchange that brought something
-    /// nobody hinted at: they may lack it too.
-    pub(super) fn passes_on(&mut self, outcome: Exchanged) -> Option<Hint> {
-        if outcome.stored == 0 || self.ends.root() == self.told.root() {
-            return None;
+    /// Takes new ends. Returns what to tell the others at once of what this device
+    /// wrote; the rest is passed on unless somebody hinted at it.
+    pub(super) fn advance(
+        &mut self,
+        me: DeviceId,
+        ends: Arc<Ends>,
+        now_ms: u64,
+        random: &mut dyn Random,
+    ) -> Option<Hint> {
+        let news = ends.news_since(&self.ends, usize::MAX);
+        self.ends = ends;
+        let (own, others): (Vec<_>, Vec<_>) = news.into_iter().partition(|head| head.device == me);
+        let community = self.ends.community();
+        for head in others {
+            let feed = head.feed(community);
+            if self.untold.len() < UNTOLD_MAX && !self.chases.covers(&feed, head.end.seq) {
+                self.untold.insert(feed, head.end.seq);
+                self.pass_on_ms.get_or_insert_with(|| now_ms + random.jitter(PASS_ON_MS));
+            }
         }
-        let news = self.ends.news_since(&self.told, NEWS_MAX + 1);
-        self.told = self.ends.clone();
-        // What was fetched because of a hint is known by whoever heard it.
-        (!news.is_empty()).then(|| self.hint(news))
+        self.chases.settle(&self.ends);
+        (!own.is_empty()).then(|| self.hint(own))
     }
 
     fn hint(&self, mut news: Vec<FeedHead>) -> Hint {
         let more = news.len() > NEWS_MAX;
         news.truncate(NEWS_MAX);
         Hint { root: self.ends.root(), news, more }
+    }
+
+    /// What to tell the others of what came from others without a hint: they may
+    /// lack it too. A few ends are enough, because whoever lacks one fetches all.
+    pub(super) fn pass_on(&mut self, now_ms: u64) -> Option<Hint> {
+        if self.pass_on_ms.is_none_or(|at_ms| at_ms > now_ms) {
+            return None;
+        }
+        self.pass_on_ms = None;
+        let untold = std::mem::take(&mut self.untold);
+        let ends = untold.keys().flat_map(|feed| {
+            let furthest = self.ends.of_feed(feed).iter().max_by_key(|end| end.seq);
+            furthest.map(|end| FeedHead::new(feed, *end))
+        });
+        let news: Vec<_> = ends.take(NEWS_MAX).collect();
+        (!news.is_empty()).then(|| self.hint(news))
+    }
+
+    /// Takes a hint: what is not here is fetched, what is need not be said again.
+    pub(super) fn hinted(&mut self, now_ms: u64, origin: DeviceId, by: DeviceId, hint: &Hint) {
+        let community = self.ends.community();
+        for head in hint.news.iter().take(NEWS_MAX) {
+            let feed = head.feed(community);
+            if self.untold.get(&feed).is_some_and(|seq| *seq <= head.end.seq) {
+                self.untold.remove(&feed);
+            }
+        }
+        if self.untold.is_empty() {
+            self.pass_on_ms = None;
+        }
+        self.chases.take(now_ms, origin, by, hint, &self.ends);
     }
 
     /// A device showed that gossip reaches it.
@@ -114,61 +143,16 @@ impl Circle {
         }
     }
 
-    /// Devices that gossip does not reach, as far as is known: keepers, and
+    /// Whether gossip does not reach a device, as far as is known: keepers, and
     /// whoever has just come.
-    pub(super) fn deaf(&self, now_ms: u64) -> Vec<DeviceId> {
-        let heard = |device: &DeviceId| {
-            self.neighbours.contains(device)
-                || self.heard_ms.get(device).is_some_and(|at_ms| now_ms < at_ms + PRESENCE_LASTS_MS)
-        };
-        self.company.devices.iter().filter(|device| !heard(device)).copied().collect()
+    pub(super) fn is_deaf(&self, device: &DeviceId, now_ms: u64) -> bool {
+        let lasts_ms = self.presences.last_for_ms();
+        let is_heard = || self.heard_ms.get(device).is_some_and(|at_ms| now_ms < at_ms + lasts_ms);
+        !self.neighbours.contains(device) && !is_heard()
     }
 
-    /// Takes a hint: what is not here is fetched.
-    pub(super) fn chase(&mut self, now_ms: u64, origin: DeviceId, by: DeviceId, hint: Hint) {
-        let community = self.ends.community();
-        let missing = |head: &FeedHead| {
-            let feed = head.feed(community);
-            (!self.ends.reaches(&feed, head.end.seq)).then_some((feed, head.end.seq))
-        };
-        let missing: Vec<_> = hint.news.iter().take(NEWS_MAX).filter_map(missing).collect();
-        let root = hint.more.then_some(hint.root);
-        let chase = Chase { missing, root, first: vec![origin, by], tries: 0, next_ms: now_ms };
-        if chase.is_over(&self.ends) {
-            return;
-        }
-        if self.chases.len() == CHASES_MAX {
-            self.chases.remove(0);
-            self.check_now(now_ms);
-        }
-        // Others heard the same hint: nobody needs to be told of this again.
-        self.chases.push(chase);
-    }
-
-    pub(super) fn check_now(&mut self, now_ms: u64) {
+    pub(super) const fn check_now(&mut self, now_ms: u64) {
         self.next_check_ms = now_ms;
-    }
-
-    /// Begins exchanges for what is missing.
-    pub(super) fn fetch(
-        &mut self,
-        now_ms: u64,
-        random: &mut dyn Random,
-        community: CommunityId,
-        peers: &mut Peers,
-    ) {
-        for chase in self.chases.iter_mut().filter(|chase| chase.next_ms <= now_ms) {
-            let idle = peers.idle_links(&community);
-            let Some(link) = choose(chase, &idle, random) else {
-                // All are busy with this community, and may bring it.
-                chase.next_ms = now_ms + TRY_AGAIN_MS;
-                continue;
-            };
-            peers.exchange_due(link, community, now_ms);
-            chase.next_ms = now_ms + (TRY_AGAIN_MS << chase.tries);
-            chase.tries += 1;
-        }
-        self.chases.retain(|chase| chase.tries <= TRIES_MAX);
     }
 
     /// Compares with someone, without any reason, when it is time.
@@ -200,18 +184,18 @@ impl Circle {
         if self.is_small() {
             return;
         }
-        let community = self.ends.community();
-        let links = peers.links_in(&community);
-        if links.len() > LINKS_MAX {
-            let spare: Vec<_> = links
-                .iter()
-                .filter(|(link, device, _)| {
-                    !self.company.close.contains(device) && peers.communities_on(*link) == 1
-                })
-                .collect();
-            if let Some((link, ..)) = spare.get(random.below(spare.len())) {
-                peers.part(*link);
-                effects.push(Effect::Close(*link, Farewell::Enough));
+        let links = peers.links_in(&self.ends.community());
+        let is_spare = |(link, device): &(_, DeviceId)| {
+            !self.company.close.contains(device) && peers.communities_on(*link) == 1
+        };
+        let mut spare: Vec<_> = links.iter().copied().filter(is_spare).collect();
+        for _ in LINKS_MAX..links.len() {
+            if spare.is_empty() {
+                break;
+            }
+            let (link, _) = spare.swap_remove(random.below(spare.len()));
+            if peers.close(link, now_ms, random) {
+                effects.push(Effect::Close(link, Farewell::Enough));
             }
         }
         if self.next_rotation_ms > now_ms {
@@ -234,23 +218,18 @@ impl Circle {
         peers: &mut Peers,
         effects: &mut Vec<Effect>,
     ) {
-        let mut dial = |device: DeviceId| {
-            if peers.begin_dial(device, now_ms) {
-                effects.push(Effect::Dial(device));
+        let always = if self.is_small() { &self.company.devices } else { &self.company.close };
+        for device in always {
+            if peers.begin_dial(*device, now_ms) {
+                effects.push(Effect::Dial(*device));
             }
-        };
-        if self.is_small() {
-            self.company.devices.iter().copied().for_each(dial);
+        }
+        let lacking = self.lacking(peers);
+        if lacking == 0 {
             return;
         }
-        self.company.close.iter().copied().for_each(&mut dial);
-        let is_met = |device: &&DeviceId| peers.is_linked(device) || peers.is_dialling(device);
-        let met = self.company.devices.iter().filter(is_met).count();
         let mut candidates = self.candidates(now_ms, peers);
-        for _ in met..DEGREE.min(self.company.devices.len()) {
-            if candidates.is_empty() {
-                return;
-            }
+        for _ in 0..lacking.min(candidates.len()) {
             let device = candidates.swap_remove(random.below(candidates.len()));
             if peers.begin_dial(device, now_ms) {
                 effects.push(Effect::Dial(device));
@@ -258,34 +237,56 @@ impl Circle {
         }
     }
 
-    /// Whether a device would be dialled if it were its turn.
-    pub(super) fn wants(&self, device: &DeviceId, is_linked: impl Fn(&DeviceId) -> bool) -> bool {
-        if !self.company.devices.contains(device) {
-            return false;
-        }
-        self.is_small()
-            || self.company.close.contains(device)
-            || self.company.devices.iter().filter(|other| is_linked(other)).count() < DEGREE
+    /// In a large community: how many links are lacking that no dial is under way
+    /// for.
+    fn lacking(&self, peers: &Peers) -> usize {
+        if self.is_small() { 0 } else { DEGREE.saturating_sub(peers.met(&self.company.devices)) }
     }
 
-    /// Linked devices that gossip was not told of.
-    pub(super) fn introduce(&mut self, peers: &Peers) -> Option<Vec<DeviceId>> {
-        let links = peers.links_in(&self.ends.community());
-        let linked: BTreeSet<_> = links.into_iter().map(|(_, device, _)| device).collect();
-        let strangers: Vec<_> = linked
-            .iter()
-            .filter(|device| !self.neighbours.contains(device) && !self.introduced.contains(device))
-            .copied()
-            .collect();
+    /// When somebody is to be dialled next.
+    pub(super) fn next_dial_ms(&self, peers: &Peers) -> Option<u64> {
+        let is_anyone = self.is_small() || self.lacking(peers) > 0;
+        let devices = if is_anyone { &self.company.devices } else { &self.company.close };
+        devices.iter().filter_map(|device| peers.next_dial_ms(device)).min()
+    }
+
+    /// Linked devices to name to gossip: each once, and all of them again while
+    /// there are few neighbours.
+    pub(super) fn introduce(
+        &mut self,
+        now_ms: u64,
+        random: &mut dyn Random,
+        peers: &Peers,
+    ) -> Option<Vec<DeviceId>> {
+        let linked = self.linked(peers);
         self.introduced.retain(|device| linked.contains(device));
-        self.introduced.extend(&strangers);
+        if self.is_lonely(&linked) && self.next_introduction_ms <= now_ms {
+            self.next_introduction_ms = now_ms + random.jitter(INTRODUCE_EVERY_MS);
+            self.introduced.clear();
+        }
+        let is_new = |device: &&DeviceId| {
+            !self.neighbours.contains(*device) && !self.introduced.contains(*device)
+        };
+        let strangers: Vec<_> = linked.iter().filter(is_new).copied().collect();
+        self.introduced.extend(linked);
         (!strangers.is_empty()).then_some(strangers)
     }
 
-    pub(super) fn next_wake_ms(&self) -> u64 {
-        let chase = self.chases.iter().map(|chase| chase.next_ms).min().unwrap_or(u64::MAX);
-        let rotation = if self.is_small() { u64::MAX } else { self.next_rotation_ms };
-        self.next_check_ms.min(chase).min(rotation).min(self.presences.next_ms())
+    fn linked(&self, peers: &Peers) -> BTreeSet<DeviceId> {
+        peers.links_in(&self.ends.community()).into_iter().map(|(_, device)| device).collect()
+    }
+
+    /// Whether gossip has few neighbours, and could have more.
+    fn is_lonely(&self, linked: &BTreeSet<DeviceId>) -> bool {
+        self.neighbours.len() < NEIGHBOURS_FEW && !linked.is_subset(&self.neighbours)
+    }
+
+    pub(super) fn next_wake_ms(&self, peers: &Peers) -> u64 {
+        let rotation = (!self.is_small()).then_some(self.next_rotation_ms);
+        let introduction = self.is_lonely(&self.linked(peers)).then_some(self.next_introduction_ms);
+        let some = [rotation, introduction, self.chases.next_ms(), self.pass_on_ms, self.next_dial_ms(peers)];
+        let soonest = some.into_iter().flatten().min().unwrap_or(u64::MAX);
+        self.next_check_ms.min(self.presences.next_ms()).min(soonest)
     }
 
     fn is_small(&self) -> bool {
@@ -295,15 +296,4 @@ impl Circle {
     fn candidates(&self, now_ms: u64, peers: &Peers) -> Vec<DeviceId> {
         self.company.devices.iter().filter(|device| peers.may_dial(device, now_ms)).copied().collect()
     }
-}
-
-/// Whom to ask: who wrote it, who passed the hint on, then anyone.
-fn choose(chase: &mut Chase, idle: &[(LinkId, DeviceId)], random: &mut dyn Random) -> Option<LinkId> {
-    while !chase.first.is_empty() {
-        let device = chase.first.remove(0);
-        if let Some((link, _)) = idle.iter().find(|(_, of)| *of == device) {
-            return Some(*link);
-        }
-    }
-    idle.get(random.below(idle.len())).map(|(link, _)| *link)
 }

@@ -11,13 +11,17 @@ use exo_model::id::DeviceId;
 
 use super::Random;
 
-/// How long a word of presence holds, ms: longer than two of them may be apart.
+/// How long a word of presence holds, ms: longer than two of them may be apart. In
+/// communities of more than 120 devices longer, as words are rarer.
 pub const PRESENCE_LASTS_MS: u64 = 660_000;
 /// How long somebody counts as typing, ms.
 pub const TYPING_LASTS_MS: u64 = 6_000;
 /// Shortest pause between words of presence of a node that has nothing new to say,
 /// ms; up to twice as long.
 const ANNOUNCE_EVERY_MS: u64 = 240_000;
+/// The same for each other device, ms: everyone hears everyone's, so in a large
+/// community each says less.
+const ANNOUNCE_SHARE_MS: u64 = 2_000;
 /// Shortest pause between words of presence, ms: news within it is told at once.
 const ANNOUNCE_PAUSE_MS: u64 = 5_000;
 /// Devices remembered for one community: all that there can be.
@@ -65,11 +69,26 @@ pub struct Presences {
     heard: BTreeMap<DeviceId, Heard>,
     next_ms: u64,
     last_ms: Option<u64>,
+    every_ms: u64,
 }
 
 impl Presences {
     pub(super) const fn new(now_ms: u64) -> Self {
-        Self { heard: BTreeMap::new(), next_ms: now_ms, last_ms: None }
+        Self { heard: BTreeMap::new(), next_ms: now_ms, last_ms: None, every_ms: ANNOUNCE_EVERY_MS }
+    }
+
+    /// Takes how many others there are.
+    pub(super) fn share_with(&mut self, others: usize) {
+        self.every_ms = ANNOUNCE_EVERY_MS.max(ANNOUNCE_SHARE_MS.saturating_mul(others as u64));
+    }
+
+    /// How long a word holds here.
+    pub(super) const fn last_for_ms(&self) -> u64 {
+        self.every_ms * (PRESENCE_LASTS_MS / 1_000) / (ANNOUNCE_EVERY_MS / 1_000)
+    }
+
+    const fn pause_ms(&self) -> u64 {
+        self.every_ms / (ANNOUNCE_EVERY_MS / ANNOUNCE_PAUSE_MS)
     }
 
     pub(super) fn take(&mut self, device: DeviceId, presence: Presence, now_ms: u64) {
@@ -77,7 +96,7 @@ impl Presences {
         if self.heard.len() >= DEVICES_MAX && !self.heard.contains_key(&device) {
             return;
         }
-        let until_ms = now_ms + PRESENCE_LASTS_MS;
+        let until_ms = now_ms + self.last_for_ms();
         match presence {
             Presence::Gone => drop(self.heard.remove(&device)),
             Presence::Here(load) => {
@@ -105,7 +124,7 @@ impl Presences {
     }
 
     pub(super) fn announce_soon(&mut self, now_ms: u64) {
-        let earliest = self.last_ms.map_or(now_ms, |last_ms| now_ms.max(last_ms + ANNOUNCE_PAUSE_MS));
+        let earliest = self.last_ms.map_or(now_ms, |last_ms| now_ms.max(last_ms + self.pause_ms()));
         self.next_ms = self.next_ms.min(earliest);
     }
 
@@ -114,7 +133,7 @@ impl Presences {
         let is_due = self.next_ms <= now_ms;
         if is_due {
             self.last_ms = Some(now_ms);
-            self.next_ms = now_ms + random.jitter(ANNOUNCE_EVERY_MS);
+            self.next_ms = now_ms + random.jitter(self.every_ms);
         }
         is_due
     }
