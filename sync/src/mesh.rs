@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use iroh::endpoint::{Connection, QuicTransportConfig, presets};
+use iroh::endpoint::{ConnectOptions, Connection, QuicTransportConfig, presets};
 use iroh::protocol::Router;
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode};
 use tokio::sync::{mpsc, watch};
@@ -72,6 +72,11 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const RECEIVE_WINDOW_BYTES: u32 = 16 << 20;
 /// Streams a peer may have open on one connection, in each direction.
 const STREAMS_PER_CONNECTION_MAX: u32 = 64;
+/// Silence after which a connection is kept alive by whoever accepted it: iroh's
+/// most.
+const ACCEPTED_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// The same by whoever dialled: earlier, so that not both do.
+const DIALLED_KEEP_ALIVE: Duration = Duration::from_millis(4_750);
 /// Stage streams that may wait to be picked up.
 const STAGE_INBOX: usize = 32;
 /// Refusals remembered for display.
@@ -175,12 +180,12 @@ impl Inner {
     /// Connects with our own deadline.
     async fn dial(&self, device: DeviceId, alpn: &[u8]) -> Result<Connection, LinkError> {
         let id = endpoint_id(&device).ok_or(LinkError::NoSuchDevice(device))?;
-        match tokio::time::timeout(DIAL_DEADLINE, self.endpoint.connect(EndpointAddr::new(id), alpn)).await {
+        match tokio::time::timeout(DIAL_DEADLINE, connect(&self.endpoint, EndpointAddr::new(id), alpn)).await {
             Ok(Ok(connection)) => {
                 self.addresses.met(&connection);
                 Ok(connection)
             }
-            Ok(Err(error)) => Err(LinkError::Connection { device, reason: error.to_string() }),
+            Ok(Err(reason)) => Err(LinkError::Connection { device, reason }),
             Err(_) => Err(LinkError::Deadline(device)),
         }
     }
@@ -246,7 +251,7 @@ impl Mesh {
         let endpoint = bind(&config, switch.clone(), driver.communities(), &trust).await?;
         let addresses = AddressBook::open(config.addresses.clone(), &endpoint);
         let (blobs, blobs_protocol) = Blobs::open(&config.blobs_dir, Arc::new(driver.communities())).await?;
-        let gossip = iroh_gossip::net::Gossip::builder().spawn(endpoint.clone());
+        let gossip = gossip::spawn(endpoint.clone());
         let inner = Arc::new(Inner {
             endpoint: endpoint.clone(),
             secret: config.secret,
@@ -385,20 +390,28 @@ async fn bind(
         .clear_ip_transports()
         .bind_addr(config.bind)
         .map_err(|error| failed(error.to_string()))?
-        .transport_config(transport())
+        .transport_config(transport(ACCEPTED_KEEP_ALIVE))
         .hooks(admission::MembersOnly::new(communities, switch))
         .bind()
         .await
         .map_err(|error| failed(format!("{error:#}")))
 }
 
+async fn connect(endpoint: &Endpoint, to: EndpointAddr, alpn: &[u8]) -> Result<Connection, String> {
+    let options = ConnectOptions::new().with_transport_config(transport(DIALLED_KEEP_ALIVE));
+    let connecting = endpoint.connect_with_opts(to, alpn, options).await.map_err(|error| error.to_string())?;
+    connecting.await.map_err(|error| error.to_string())
+}
+
 /// Bounds what one connection may make us hold: QUIC's own default has no
 /// limit for all streams together.
-fn transport() -> QuicTransportConfig {
+fn transport(keep_alive: Duration) -> QuicTransportConfig {
     QuicTransportConfig::builder()
         .receive_window(RECEIVE_WINDOW_BYTES.into())
         .max_concurrent_bidi_streams(STREAMS_PER_CONNECTION_MAX.into())
         .max_concurrent_uni_streams(STREAMS_PER_CONNECTION_MAX.into())
+        .keep_alive_interval(keep_alive)
+        .default_path_keep_alive_interval(keep_alive)
         .build()
 }
 

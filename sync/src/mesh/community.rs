@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use exo_model::certificate::DeviceCertificate;
 use exo_model::charter::{CommunityKind, Relay, Role};
@@ -204,13 +205,15 @@ async fn follow(inner: Arc<Inner>, here: Arc<Here>) {
     let mut snapshot = here.replica.watch();
     let mut before = None;
     loop {
+        let looked = Instant::now();
         let now = snapshot.borrow_and_update().clone();
         look(&inner, &here, &now, before.as_ref());
         before = Some(now);
         if snapshot.changed().await.is_err() {
             return;
         }
-        tokio::time::sleep(GATHER).await;
+        // What comes after a pause is told at once.
+        tokio::time::sleep_until(looked + GATHER).await;
     }
 }
 
