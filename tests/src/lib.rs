@@ -1,7 +1,10 @@
 //! Proofs over the whole workspace.
 //!
 //! The tests are under `tests/`: the crate graph, tidiness of the sources, the
-//! window. This library holds what they share.
+//! window. This library holds what they share, and the net lab for the tests of
+//! `app`.
+
+pub mod netlab;
 
 use std::path::{Path, PathBuf};
 
