@@ -10,6 +10,10 @@ use serde_json::json;
 
 use super::{PROGRAM, SOON, found, invite, join, lab, node, say, wait_for};
 
+/// A router that leads nowhere. Without one the system does not know where
+/// multicast belongs, and our mDNS library asks no further.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
+
 /// A ticket as from a friend whose addresses have all changed since.
 fn without_addresses(ticket: &str) -> String {
     let mut ticket: Ticket = ticket.parse().expect("a ticket");
@@ -24,6 +28,7 @@ fn machine(lab: &Lab, street: &Space, name: &str, number: u8) -> Space {
     let space = lab.space(name);
     street.plug("switch", name, &space, "lan");
     space.address("lan", Ipv4Addr::new(192, 168, 77, number), 24);
+    space.default_route(GATEWAY);
     space
 }
 
@@ -32,6 +37,7 @@ fn friends_on_a_local_network_find_each_other_by_multicast_alone() {
     let Some(lab) = lab("local network", &[]) else { return };
     let street = lab.space("street");
     street.switch("switch");
+    street.address("switch", GATEWAY, 24);
     let names = ["ana", "ben", "chloe", "dan"];
     let folders = names.map(|_| tempfile::tempdir().expect("a folder"));
     let spaces: Vec<Space> = names.iter().zip(10..).map(|(name, at)| machine(&lab, &street, name, at)).collect();
