@@ -19,6 +19,7 @@ mod pairing;
 mod peers;
 pub mod probe;
 mod receipts;
+mod roaming;
 mod stage;
 
 use std::net::SocketAddr;
@@ -270,6 +271,7 @@ impl Mesh {
             .spawn();
         let mut tasks = vec![tokio::spawn(driver::keep_time(inner.clone()))];
         tasks.push(tokio::spawn(addresses::keep(inner.clone())));
+        tasks.push(tokio::spawn(roaming::follow(inner.clone())));
         tasks.extend(finding::spawn(&inner, &config.finding).await?);
         if config.finding.relays {
             tasks.push(tokio::spawn(finding::keep_home(inner.clone(), trust)));

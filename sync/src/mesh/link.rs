@@ -60,6 +60,7 @@ impl ProtocolHandler for SyncProtocol {
 pub(super) async fn run(inner: Arc<Inner>, connection: Connection, dialled: bool) {
     let device = device_id(connection.remote_id());
     let version = AtomicU32::new(WIRE_VERSION);
+    inner.stages.renew(&device);
     let id = inner.driver.add_link(Arc::new(Link { device, connection: connection.clone(), version }));
     inner.hear(Input::Linked { link: id, device, dialled });
     inner.driver.tell_watchers();
