@@ -63,7 +63,8 @@ fn n11_a_history_goes_on_over_another_relay_when_one_dies() {
     assert!(had < written, "killed before everything was there");
     let died = since.elapsed();
     ben.answer(asked, SOON).expect("the node is there").expect("joined");
-    until("the whole history is there", SOON, || (changes(&mut ben) >= written).then_some(()));
+    let mut last = 0;
+    until("the whole history is there", SOON, || { let c = changes(&mut ben); if c != last { last = c; eprintln!("DIAG {:?} {c} {:?} {}", since.elapsed(), carried(&relays), path(&mut ben, &ana.device)); } (c >= written).then_some(()) });
     let (took, at_end) = (since.elapsed(), carried(&relays));
 
     let mut table = Table::new("A relay is killed while a history travels over it", &["what", "how much"]);
@@ -78,7 +79,9 @@ fn n11_a_history_goes_on_over_another_relay_when_one_dies() {
     table.print();
     assert_eq!(path(&mut ben, &ana.device), "relayed");
     assert!(at_end[1 - dies] - at_death[1 - dies] > PART_BYTES, "the rest went over the other one");
-    let list = check_agreement(&mut [&mut ana, &mut ben]);
-    let expected: Vec<String> = (0..MESSAGES).map(|number| text(number).trim().to_owned()).collect();
-    assert_eq!(list, expected);
+    let mut list = check_agreement(&mut [&mut ana, &mut ben]);
+    // Several were written at a time.
+    list.sort();
+    let expected = (0..MESSAGES).map(|number| text(number).trim().to_owned());
+    assert!(list.into_iter().eq(expected), "every message, once");
 }
