@@ -18,7 +18,7 @@ use crate::files::{BackupWish, ExportWish, FileError, ImportWish};
 use crate::node::{LinkStatus, Membership, MembershipError, ModelError, Node, NodeError};
 use crate::report::{
     AnswerReport, AuditReport, BackupReport, BalanceReport, CommunityEntry, CommunityReport, DeviceReport,
-    ExportReport, HoldingsReport, ImportReport, InviteReport, MemberReport, MessageReport, ModelReport,
+    ExportReport, HoldingsReport, ImportReport, InviteReport, MemberReport, MessagePlace, MessageReport, ModelReport,
     PeerReport, RelayReport, StageReport, StatusReport, TicketReport,
 };
 use crate::ticket::InviteError;
@@ -114,10 +114,13 @@ pub(crate) enum Command {
     Leave,
     /// Write a message.
     Say { text: String },
-    /// The last messages.
+    /// The last messages, a page at most; or the last ones before a message,
+    /// which is the oldest of the page before.
     History {
         #[serde(default)]
         limit: Option<usize>,
+        #[serde(default)]
+        before: Option<MessagePlace>,
     },
     /// Who belongs to the community.
     Members,
@@ -458,10 +461,11 @@ impl From<NotifyLevel> for Notify {
 /// Commands that only look.
 async fn ask_views(membership: &Membership, command: Command) -> Result<Reply, CommandError> {
     match command {
-        Command::History { limit } => {
+        Command::History { limit, before } => {
             let channel = membership.channel()?;
+            let before = before.map(|place| place.cursor()).transpose()?;
             let rows = membership
-                .query(move |reader| reader.messages(&channel, limit.unwrap_or(HISTORY), None))
+                .query(move |reader| reader.messages(&channel, limit.unwrap_or(HISTORY), before))
                 .await?;
             let messages = rows.iter().map(|row| MessageReport::of(membership, row)).collect();
             Ok(Reply::Messages { messages })

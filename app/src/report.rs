@@ -7,8 +7,9 @@ mod peers;
 use exo_model::amount::Amount;
 use exo_model::charter::{Relay, Role};
 use exo_model::feed::{FeedId, Stream};
-use exo_model::id::{CertificatePin, CommunityId, DeviceId};
+use exo_model::id::{CertificatePin, CommunityId, DeviceId, ParseIdError};
 use exo_model::weights::{ByteRange, ModelManifest};
+use exo_projections::PageCursor;
 use exo_projections::rows::{BalanceRow, CommunityRow, MemberRow, MessageRow, ModelRow};
 use exo_sync::mesh::Delivery;
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,7 @@ pub(crate) struct MessageReport {
     pub(crate) id: String,
     pub(crate) author: String,
     pub(crate) device: String,
+    pub(crate) lamport: u64,
     pub(crate) time_ms: i64,
     pub(crate) text: String,
     /// How far it has got, where this device wrote it.
@@ -141,10 +143,27 @@ impl MessageReport {
             id: row.hash.to_hex(),
             author: row.author_name.clone(),
             device: row.author.to_hex(),
+            lamport: row.lamport,
             time_ms: row.time_ms,
             text: row.text.clone(),
             delivery: DeliveryReport::of(membership, row),
         }
+    }
+}
+
+/// Where a message stands among all: fields of its [`MessageReport`], so that
+/// a program can send back the message itself.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct MessagePlace {
+    pub(crate) id: String,
+    pub(crate) lamport: u64,
+    pub(crate) time_ms: i64,
+}
+
+impl MessagePlace {
+    /// For the views.
+    pub(crate) fn cursor(&self) -> Result<PageCursor, ParseIdError> {
+        Ok(PageCursor { lamport: self.lamport, time_ms: self.time_ms, hash: self.id.parse()? })
     }
 }
 

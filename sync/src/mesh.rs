@@ -19,6 +19,7 @@ mod pairing;
 mod peers;
 pub mod probe;
 mod receipts;
+mod silence;
 mod stage;
 
 use std::net::SocketAddr;
@@ -208,10 +209,11 @@ impl Inner {
         });
     }
 
-    /// Closes what goes over a relay that is gone.
+    /// Closes what goes over a relay that is gone, of every protocol: iroh sends
+    /// new connections to a peer where one that stands goes.
     fn leave_relay(&self, relay: &iroh::RelayUrl) {
-        for connection in self.driver.connections().values() {
-            if relay::goes_over(connection, relay) {
+        for (connection, _) in self.switch.heard() {
+            if relay::goes_over(&connection, relay) {
                 connection.close(driver::RELAY_GONE.into(), b"the relay is gone");
             }
         }
@@ -275,6 +277,7 @@ impl Mesh {
             .spawn();
         let mut tasks = vec![tokio::spawn(driver::keep_time(inner.clone()))];
         tasks.push(tokio::spawn(addresses::keep(inner.clone())));
+        tasks.push(tokio::spawn(silence::follow(inner.clone())));
         tasks.extend(finding::spawn(&inner, &config.finding).await?);
         if config.finding.relays {
             tasks.push(tokio::spawn(finding::keep_home(inner.clone(), trust)));

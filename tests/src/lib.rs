@@ -2,8 +2,9 @@
 //!
 //! The tests are under `tests/`: the crate graph, tidiness of the sources, the
 //! window, hundreds of nodes under a seed. This library holds what they share,
-//! and the [simulator](sim).
+//! the [simulator](sim), and the [net lab](netlab) for the tests of `app`.
 
+pub mod netlab;
 pub mod sim;
 
 use std::path::{Path, PathBuf};

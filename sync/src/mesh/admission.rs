@@ -16,6 +16,7 @@ use iroh::endpoint::{
 use exo_model::id::DeviceId;
 
 use super::driver::{Communities, NOT_A_MEMBER, OFFLINE};
+use super::silence::received;
 use super::{ALPN_JOIN, ALPN_RETURN, device_id, lock};
 
 /// Whether this device wants to be reachable, and what it has open.
@@ -115,6 +116,17 @@ impl Switch {
         open.iter().any(|connection| {
             device_id(connection.remote_id()) == *device && connection.close_reason().is_none()
         })
+    }
+
+    /// All connections that stand, and how many packets came over each.
+    pub(super) fn heard(&self) -> Vec<(Connection, u64)> {
+        let mut open = lock(&self.state).connections();
+        open.retain(|connection| connection.close_reason().is_none());
+        let heard = |connection: Connection| {
+            let packets = received(&connection);
+            (connection, packets)
+        };
+        open.into_iter().map(heard).collect()
     }
 
     /// What went over all connections so far. What a connection carried after it

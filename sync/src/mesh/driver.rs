@@ -23,6 +23,8 @@ pub(super) const NOT_A_MEMBER: u32 = 1;
 pub(super) const OFFLINE: u32 = 2;
 /// Close code "the relay is gone".
 pub(super) const RELAY_GONE: u32 = 4;
+/// Close code "nothing comes any more".
+pub(super) const SILENT: u32 = 5;
 /// Close code "enough links".
 const ENOUGH: u32 = 3;
 

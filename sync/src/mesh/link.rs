@@ -13,7 +13,7 @@ use exo_model::id::DeviceId;
 
 use super::community::Here;
 use super::exchange::{self, ExchangeError, Ran};
-use super::{Inner, device_id, gossip};
+use super::{Inner, device_id, gossip, silence};
 use crate::hub::{Exchanged, Input};
 use crate::session::{FRAME_BYTES_MAX, Frame, Greeting, Side, Terms, WIRE_VERSION, WIRE_VERSION_OLDEST};
 use crate::wire;
@@ -60,6 +60,10 @@ impl ProtocolHandler for SyncProtocol {
 pub(super) async fn run(inner: Arc<Inner>, connection: Connection, dialled: bool) {
     let device = device_id(connection.remote_id());
     let version = AtomicU32::new(WIRE_VERSION);
+    inner.stages.renew(&device);
+    if !dialled {
+        tokio::spawn(silence::linked_anew(inner.clone(), connection.clone()));
+    }
     let id = inner.driver.add_link(Arc::new(Link { device, connection: connection.clone(), version }));
     gossip::attach(&inner, &connection).await;
     inner.hear(Input::Linked { link: id, device, dialled });

@@ -81,7 +81,8 @@ fn status(device: DeviceId, connection: Option<&Connection>, load: Option<Load>)
         return PeerStatus { device, path, rtt: None, load };
     };
     let paths = connection.paths();
-    let selected = paths.iter().find(iroh::endpoint::Path::is_selected);
+    // Between two ways none is selected; the first one tells what there is.
+    let selected = paths.iter().find(iroh::endpoint::Path::is_selected).or_else(|| paths.iter().next());
     let path = match &selected {
         Some(path) if path.is_relay() => PeerPath::Relayed,
         _ => PeerPath::Direct,

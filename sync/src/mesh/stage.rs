@@ -25,6 +25,15 @@ const NAME_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct StageConnections(Mutex<BTreeMap<DeviceId, Connection>>);
 
+impl StageConnections {
+    /// Opens no more streams on the connection to a device; those that are open go
+    /// on. A device that links anew may have started anew, and the connection then
+    /// leads nowhere: half a minute would pass before anyone noticed.
+    pub(super) fn renew(&self, device: &DeviceId) {
+        lock(&self.0).remove(device);
+    }
+}
+
 /// A stream to or from another device's engine.
 #[derive(Debug)]
 pub struct StageStream {

@@ -149,7 +149,7 @@ pub(super) fn parse(line: &str) -> Line {
         "say" => return Line::Incomplete("say TEXT"),
         "ask" if !rest.is_empty() => Command::Ask { question: text(), model: None, max_tokens: None },
         "ask" => return Line::Incomplete("ask QUESTION"),
-        "history" => Command::History { limit: None },
+        "history" => Command::History { limit: None, before: None },
         "members" => Command::Members,
         "peers" => Command::Peers,
         "models" if rest.is_empty() => Command::Models,
