@@ -18,8 +18,8 @@ use crate::files::{BackupWish, ExportWish, FileError, ImportWish};
 use crate::node::{LinkStatus, Membership, MembershipError, ModelError, Node, NodeError};
 use crate::report::{
     AnswerReport, AuditReport, BackupReport, BalanceReport, CommunityEntry, CommunityReport, DeviceReport,
-    ExportReport, HoldingsReport, ImportReport, InviteReport, MemberReport, MessagePlace, MessageReport, ModelReport,
-    PeerReport, RelayReport, StageReport, StatusReport, TicketReport,
+    ExportReport, HoldingsReport, ImportReport, InviteReport, MemberReport, MessagePlace, MessageReport,
+    ModelReport, PeerReport, RelayReport, StageReport, StatusReport, TicketReport,
 };
 use crate::ticket::InviteError;
 

@@ -92,7 +92,8 @@ fn changes(node: &mut Node) -> u64 {
 /// reading of every feed.
 fn check_agreement(nodes: &mut [&mut Node]) -> Vec<String> {
     until("everyone has the same changes", SOON, || {
-        let mut digests = nodes.iter_mut().map(|node| node.ok(json!({"command": "status"}))["digest"].clone());
+        let mut digests =
+            nodes.iter_mut().map(|node| node.ok(json!({"command": "status"}))["digest"].clone());
         let first = digests.next()?;
         digests.all(|digest| digest == first).then_some(())
     });

@@ -205,7 +205,8 @@ impl Hub {
             self.close(now_ms, random, link, Farewell::NotAMember, effects);
         }
         let circles = &self.circles;
-        let is_known = |device: &DeviceId| circles.values().any(|circle| circle.company.devices.contains(device));
+        let is_known =
+            |device: &DeviceId| circles.values().any(|circle| circle.company.devices.contains(device));
         self.peers.retain_known(is_known);
     }
 

@@ -181,7 +181,8 @@ impl Inner {
     /// Connects with our own deadline.
     async fn dial(&self, device: DeviceId, alpn: &[u8]) -> Result<Connection, LinkError> {
         let id = endpoint_id(&device).ok_or(LinkError::NoSuchDevice(device))?;
-        match tokio::time::timeout(DIAL_DEADLINE, connect(&self.endpoint, EndpointAddr::new(id), alpn)).await {
+        match tokio::time::timeout(DIAL_DEADLINE, connect(&self.endpoint, EndpointAddr::new(id), alpn)).await
+        {
             Ok(Ok(connection)) => {
                 self.addresses.met(&connection);
                 Ok(connection)
@@ -402,7 +403,8 @@ async fn bind(
 
 async fn connect(endpoint: &Endpoint, to: EndpointAddr, alpn: &[u8]) -> Result<Connection, String> {
     let options = ConnectOptions::new().with_transport_config(transport(DIALLED_KEEP_ALIVE));
-    let connecting = endpoint.connect_with_opts(to, alpn, options).await.map_err(|error| error.to_string())?;
+    let connecting =
+        endpoint.connect_with_opts(to, alpn, options).await.map_err(|error| error.to_string())?;
     connecting.await.map_err(|error| error.to_string())
 }
 

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use exo_tests::sim::story::{MEMBERS, NEWCOMERS_MAX};
 use exo_sync::hub::LINKS_MAX;
+use exo_tests::sim::story::{MEMBERS, NEWCOMERS_MAX};
 use exo_tests::sim::{Cost, Plan, Story, Templates, Vice, Weather, World};
 
 /// Seeds that are tried each time.
@@ -31,9 +31,14 @@ fn tell_twice(seeds: std::ops::Range<u64>) {
                 (world.journal(), world.tally, took_ms)
             };
             match catch_unwind(AssertUnwindSafe(|| (tell(), tell()))) {
-                Ok((one, other)) if one == other && one.1.spins == 0 => took.lock().expect("no panic").push(one),
+                Ok((one, other)) if one == other && one.1.spins == 0 => {
+                    took.lock().expect("no panic").push(one)
+                }
                 Ok((one, other)) => {
-                    failed.lock().expect("no panic").push((seed, format!("{one:?} is not {other:?}, or spins")));
+                    failed
+                        .lock()
+                        .expect("no panic")
+                        .push((seed, format!("{one:?} is not {other:?}, or spins")));
                 }
                 Err(_) => failed.lock().expect("no panic").push((seed, "see above".into())),
             }

@@ -100,10 +100,7 @@ pub(crate) fn start(home: &Space, data: &Path) -> Node {
 /// Whether two routers can let each other's packets in, once both sides have
 /// sent some to where a relay saw the other.
 const fn can_meet(one: Nat, other: Nat) -> bool {
-    !matches!(
-        (one, other),
-        (Nat::Symmetric, Nat::Cone | Nat::Symmetric) | (Nat::Cone, Nat::Symmetric)
-    )
+    !matches!((one, other), (Nat::Symmetric, Nat::Cone | Nat::Symmetric) | (Nat::Cone, Nat::Symmetric))
 }
 
 const HOMES: [(&str, Nat); 5] = [
@@ -203,7 +200,8 @@ fn settle(nodes: &mut [Node]) -> Paths {
 }
 
 fn show(paths: &Paths, title: &str) {
-    let mut table = Table::new(&format!("Homes over a relay: {title}"), &["pair", "routers", "can meet", "path"]);
+    let mut table =
+        Table::new(&format!("Homes over a relay: {title}"), &["pair", "routers", "can meet", "path"]);
     for ((one, other), path) in paths {
         let ((name, nat), (other_name, other_nat)) = (HOMES[*one], HOMES[*other]);
         let can = if can_meet(nat, other_nat) { "yes" } else { "no" };

@@ -32,7 +32,8 @@ const BLOCK_BYTES: u64 = 16 * 1_024;
 
 fn start(data: &Path, words: &[&str]) -> Node {
     // Loopback only: nothing may look around on this machine's networks.
-    let all: Vec<&str> = ["--bind", "127.0.0.1:0", "--no-local-network"].iter().chain(words).copied().collect();
+    let all: Vec<&str> =
+        ["--bind", "127.0.0.1:0", "--no-local-network"].iter().chain(words).copied().collect();
     Node::start(&mut node(Command::new(PROGRAM), data, &all))
 }
 
@@ -135,7 +136,9 @@ fn check_list(list: &[String], written: &[&Written]) {
         let lost: Vec<_> = side.confirmed.iter().filter(|text| !have.contains(text)).collect();
         assert!(lost.is_empty(), "confirmed and lost: {lost:?}");
     }
-    let is_known = |text: &&String| written.iter().any(|side| side.confirmed.contains(*text) || side.open.contains(*text));
+    let is_known = |text: &&String| {
+        written.iter().any(|side| side.confirmed.contains(*text) || side.open.contains(*text))
+    };
     let unknown: Vec<_> = have.into_iter().filter(|text| !is_known(text)).collect();
     assert!(unknown.is_empty(), "nobody wrote {unknown:?}");
 }
@@ -213,7 +216,8 @@ fn share(name: &str) -> Value {
 fn held(node: &mut Node, name: &str) -> Option<(u64, u64)> {
     let holdings = node.call(json!({"command": "holdings", "model": name})).ok()?.ok()?;
     let ranges = holdings["ranges"].as_array()?.clone();
-    let bytes = ranges.iter().map(|range| range[1].as_u64().unwrap_or(0) - range[0].as_u64().unwrap_or(0)).sum();
+    let bytes =
+        ranges.iter().map(|range| range[1].as_u64().unwrap_or(0) - range[0].as_u64().unwrap_or(0)).sum();
     Some((bytes, holdings["size_bytes"].as_u64()?))
 }
 
@@ -249,7 +253,10 @@ fn kill_during_a_transfer(kills: usize, seed: u64) {
         let fetched = pair.share(&name);
         let (bytes, size) = held(&mut pair.ben, &name).expect("Ben knows the model");
         assert_eq!(bytes, size, "all of the file is there");
-        assert!(fetched <= size - before + BLOCK_BYTES, "{fetched} bytes came, {before} of {size} were there");
+        assert!(
+            fetched <= size - before + BLOCK_BYTES,
+            "{fetched} bytes came, {before} of {size} were there"
+        );
         let cells = [name, (size / 1_000).to_string(), killed.join(", "), (fetched / 1_000).to_string()];
         table.row(&cells.each_ref().map(String::as_str));
     }

@@ -40,14 +40,16 @@ fn friends_on_a_local_network_find_each_other_by_multicast_alone() {
     street.address("switch", GATEWAY, 24);
     let names = ["ana", "ben", "chloe", "dan"];
     let folders = names.map(|_| tempfile::tempdir().expect("a folder"));
-    let spaces: Vec<Space> = names.iter().zip(10..).map(|(name, at)| machine(&lab, &street, name, at)).collect();
+    let spaces: Vec<Space> =
+        names.iter().zip(10..).map(|(name, at)| machine(&lab, &street, name, at)).collect();
     let start = |who: usize, words: &[&str]| {
         Node::start(&mut node(spaces[who].program(PROGRAM), folders[who].path(), words))
     };
     let mut ana = start(0, &[]);
     found(&mut ana, "Ana");
     let ticket = without_addresses(&invite(&mut ana, 3));
-    let mut table = Table::new("Local network, an invite without addresses", &["who", "looks for friends", "joined"]);
+    let mut table =
+        Table::new("Local network, an invite without addresses", &["who", "looks for friends", "joined"]);
 
     // Dan asks first and does not look around.
     let mut dan = start(3, &["--no-local-network"]);

@@ -64,7 +64,19 @@ fn n11_a_history_goes_on_over_another_relay_when_one_dies() {
     let died = since.elapsed();
     ben.answer(asked, SOON).expect("the node is there").expect("joined");
     let mut last = 0;
-    until("the whole history is there", SOON, || { let c = changes(&mut ben); if c != last { last = c; eprintln!("DIAG {:?} {c} {:?} {}", since.elapsed(), carried(&relays), path(&mut ben, &ana.device)); } (c >= written).then_some(()) });
+    until("the whole history is there", SOON, || {
+        let c = changes(&mut ben);
+        if c != last {
+            last = c;
+            eprintln!(
+                "DIAG {:?} {c} {:?} {}",
+                since.elapsed(),
+                carried(&relays),
+                path(&mut ben, &ana.device)
+            );
+        }
+        (c >= written).then_some(())
+    });
     let (took, at_end) = (since.elapsed(), carried(&relays));
 
     let mut table = Table::new("A relay is killed while a history travels over it", &["what", "how much"]);
@@ -73,7 +85,10 @@ fn n11_a_history_goes_on_over_another_relay_when_one_dies() {
     table.row(&["killed after", &format!("{}, {had} of {written} changes had arrived", seconds(died))]);
     for at in [0, 1] {
         let what = if at == dies { "over the relay that died" } else { "over the other, before and after" };
-        table.row(&[what, &format!("{} kB, {} kB", at_death[at] / 1_000, (at_end[at] - at_death[at]) / 1_000)]);
+        table.row(&[
+            what,
+            &format!("{} kB, {} kB", at_death[at] / 1_000, (at_end[at] - at_death[at]) / 1_000),
+        ]);
     }
     table.row(&["complete after", &seconds(took)]);
     table.print();

@@ -36,8 +36,10 @@ fn a_laptop_goes_on_in_another_network() {
     let mut texts = BTreeSet::from(["at home".to_owned()]);
     wait_for(&mut ben, &texts, "the laptop hears at home");
 
-    let mut table = Table::new("A laptop moves to another network", &["move", "to the laptop", "to the desk"]);
-    let moves = [("home to café", "lan", "cafe", [10, 2, 0, 9]), ("café to home", "cafe", "lan", [10, 1, 0, 4])];
+    let mut table =
+        Table::new("A laptop moves to another network", &["move", "to the laptop", "to the desk"]);
+    let moves =
+        [("home to café", "lan", "cafe", [10, 2, 0, 9]), ("café to home", "cafe", "lan", [10, 1, 0, 4])];
     for (name, from, to, address) in moves {
         laptop.ip(&["link", "set", from, "down"]);
         laptop.ip(&["addr", "flush", "dev", from]);

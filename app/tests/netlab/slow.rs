@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use exo_tests::netlab::wire::{Quality, SlowWire, probe};
 use exo_tests::netlab::{Node, Table, seconds, until};
 
-use super::{PROGRAM, SOON, changes, check_agreement, found, invite, join, lab, messages, node, say, wait_for};
+use super::{
+    PROGRAM, SOON, changes, check_agreement, found, invite, join, lab, messages, node, say, wait_for,
+};
 
 /// Messages written before the friend comes.
 const MESSAGES: usize = 2_000;
@@ -16,8 +18,12 @@ const LIVE: usize = 10;
 /// Packets that show that the wire is slow and loses some.
 const PROBES: u32 = 1_000;
 /// 50 ms each way and 1 % lost each way.
-const QUALITY: Quality =
-    Quality { delay: Duration::from_millis(50), jitter: Duration::from_millis(5), loss_per_mille: 10, seed: 7 };
+const QUALITY: Quality = Quality {
+    delay: Duration::from_millis(50),
+    jitter: Duration::from_millis(5),
+    loss_per_mille: 10,
+    seed: 7,
+};
 
 #[test]
 fn two_thousand_messages_cross_a_wire_that_is_slow_and_loses_packets() {

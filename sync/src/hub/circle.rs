@@ -264,9 +264,8 @@ impl Circle {
             self.next_introduction_ms = now_ms + random.jitter(INTRODUCE_EVERY_MS);
             self.introduced.clear();
         }
-        let is_new = |device: &&DeviceId| {
-            !self.neighbours.contains(*device) && !self.introduced.contains(*device)
-        };
+        let is_new =
+            |device: &&DeviceId| !self.neighbours.contains(*device) && !self.introduced.contains(*device);
         let strangers: Vec<_> = linked.iter().filter(is_new).copied().collect();
         self.introduced.extend(linked);
         (!strangers.is_empty()).then_some(strangers)

@@ -78,9 +78,8 @@ async fn moved(inner: &Arc<Inner>) {
 /// nobody is at the other end of what stood before.
 pub(super) async fn linked_anew(inner: Arc<Inner>, link: Connection) {
     let mut before = inner.switch.heard();
-    before.retain(|(other, _)| {
-        other.remote_id() == link.remote_id() && other.stable_id() != link.stable_id()
-    });
+    before
+        .retain(|(other, _)| other.remote_id() == link.remote_id() && other.stable_id() != link.stable_id());
     drop(link);
     if before.is_empty() {
         return;

@@ -92,7 +92,8 @@ fn asked(node: &mut Node, ms: u64) -> usize {
 #[test]
 fn whoever_hints_in_vain_is_not_believed_for_a_while() {
     let (mut node, links) = linked(6, 1..=6);
-    let lie = |n: u64| Input::Hinted { community: GARDEN, origin: device(9), by: device(1), hint: hint(9, n) };
+    let lie =
+        |n: u64| Input::Hinted { community: GARDEN, origin: device(9), by: device(1), hint: hint(9, n) };
     let mut in_all = 0;
     for minute in 0..10 {
         for n in 0..1_200 {

@@ -75,7 +75,9 @@ fn a_large_community_changes_a_link_now_and_then_and_a_small_one_does_not() {
         }
         let mut done = Vec::new();
         for _ in 0..30 {
-            done.extend(node.pass(MINUTE_MS).into_iter().filter(|(_, effect)| matches!(effect, Effect::Dial(_))));
+            done.extend(
+                node.pass(MINUTE_MS).into_iter().filter(|(_, effect)| matches!(effect, Effect::Dial(_))),
+            );
         }
         assert!(done.len() >= at_least && done.len() <= 3 * at_least, "{done:?}");
     }

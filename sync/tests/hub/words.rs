@@ -38,7 +38,8 @@ fn what_came_without_a_hint_is_passed_on_once() {
 #[test]
 fn what_others_hinted_at_is_not_said_again() {
     let (mut node, _) = Node::among(3, 1..=8);
-    let hinted = |n, seq| Input::Hinted { community: GARDEN, origin: device(n), by: device(n), hint: hint(n, seq) };
+    let hinted =
+        |n, seq| Input::Hinted { community: GARDEN, origin: device(n), by: device(n), hint: hint(n, seq) };
     // It came because of the hint.
     node.hear(hinted(5, 3));
     node.write(1..=8, &[(5, 3)]);

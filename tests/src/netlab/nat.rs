@@ -41,7 +41,8 @@ impl Nat {
     pub fn install(self, router: &Space, inside: Ipv4Addr, port: u16) {
         // The kernel keeps a port if it is free, so plain masquerading is a cone.
         let masquerade = if self == Self::Symmetric { "masquerade fully-random" } else { "masquerade" };
-        let forward = format!("add rule ip home before iifname \"wan\" udp dport {port} dnat to {inside}:{port}");
+        let forward =
+            format!("add rule ip home before iifname \"wan\" udp dport {port} dnat to {inside}:{port}");
         let forward = if self == Self::FullCone { forward } else { String::new() };
         // What is dropped on its way in is forgotten. Otherwise a stranger's packet
         // would hold the very port that hole punching is about.

@@ -57,7 +57,8 @@ impl Node {
     /// When there is no such program.
     pub fn try_start(command: &mut Command) -> Result<Self, Gone> {
         command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program is there");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program is there");
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let input = child.stdin.take();
         let (send, lines) = channel();
@@ -69,7 +70,8 @@ impl Node {
                 }
             }
         });
-        let mut node = Self { device: String::new(), child, input, lines, early: BTreeMap::new(), next_id: 1 };
+        let mut node =
+            Self { device: String::new(), child, input, lines, early: BTreeMap::new(), next_id: 1 };
         let ready = node.lines.recv_timeout(ANSWER).map_err(why)?;
         node.device = ready["ready"]["device"].as_str().expect("the first line says ready").to_owned();
         Ok(node)

@@ -64,7 +64,8 @@ impl Lab {
         }
         remove_leftovers();
         let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let lab = Self { tag: format!("{PREFIX}-{}-{number}", std::process::id()), spaces: RefCell::default() };
+        let lab =
+            Self { tag: format!("{PREFIX}-{}-{number}", std::process::id()), spaces: RefCell::default() };
         lab.try_space("first").map_err(Missing::Refused)?;
         Ok(lab)
     }
@@ -209,7 +210,8 @@ fn remove_leftovers() {
 fn remove(name: &str) {
     let listed = Command::new("ip").args(["netns", "pids", name]).output();
     let pids = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    for pid in pids.split_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(rustix::process::Pid::from_raw)
+    for pid in
+        pids.split_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(rustix::process::Pid::from_raw)
     {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }

@@ -78,7 +78,13 @@ impl SlowWire {
         let ways = [(clone(&left), clone(&right), 1), (right, left, 2)];
         let carriers = ways.map(|(from, to, way)| {
             let (counts, over) = (counts.clone(), over.clone());
-            let carrier = Carrier { from, to, quality, dice: Dice::new(quality.seed ^ way), under_way: VecDeque::new() };
+            let carrier = Carrier {
+                from,
+                to,
+                quality,
+                dice: Dice::new(quality.seed ^ way),
+                under_way: VecDeque::new(),
+            };
             std::thread::Builder::new().name("wire".into()).spawn(move || carrier.run(&counts, &over))
         });
         let carriers = carriers.map(|carrier| carrier.expect("a thread")).into();
@@ -208,11 +214,12 @@ fn open_end((space, name, address): End<'_>) -> File {
 /// Makes a TUN device in the namespace of this thread. It goes with the file.
 fn open_device(name: &str) -> std::io::Result<File> {
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file =
-        OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open("/dev/net/tun")?;
-    let mut request = InterfaceRequest { name: [0; NAME_BYTES_MAX], flags: IFF_TUN_WITHOUT_HEADER, unused: [0; 22] };
+    let file = OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open("/dev/net/tun")?;
+    let mut request =
+        InterfaceRequest { name: [0; NAME_BYTES_MAX], flags: IFF_TUN_WITHOUT_HEADER, unused: [0; 22] };
     let room = &mut request.name[..NAME_BYTES_MAX - 1];
-    room[..name.len().min(NAME_BYTES_MAX - 1)].copy_from_slice(&name.as_bytes()[..name.len().min(NAME_BYTES_MAX - 1)]);
+    room[..name.len().min(NAME_BYTES_MAX - 1)]
+        .copy_from_slice(&name.as_bytes()[..name.len().min(NAME_BYTES_MAX - 1)]);
     // SAFETY: TUNSETIFF reads one `struct ifreq` of 40 bytes, which
     // `InterfaceRequest` is, and keeps no pointer to it.
     unsafe {

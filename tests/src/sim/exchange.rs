@@ -158,8 +158,9 @@ impl World {
                 Item::End => {}
                 Item::Frame(bytes) => {
                     let frame = codec::decode::<Frame>(&bytes, FRAME_BYTES_MAX).ok();
-                    let is_welcome =
-                        frame.as_ref().is_some_and(|frame| !is_first || is_ours || self.greets(nx, peer, frame));
+                    let is_welcome = frame
+                        .as_ref()
+                        .is_some_and(|frame| !is_first || is_ours || self.greets(nx, peer, frame));
                     let Some(frame) = frame.filter(|_| is_welcome) else {
                         self.tally.refused += 1;
                         return self.end(nx, link, exchange, Ending::Early);

@@ -83,7 +83,8 @@ impl Cost {
     }
 
     /// The headings of a table.
-    pub const HEAD: &str = "nodes events | frames  bytes  gossip  bytes  exchanges dials (each node, event) | links mean most";
+    pub const HEAD: &str =
+        "nodes events | frames  bytes  gossip  bytes  exchanges dials (each node, event) | links mean most";
 }
 
 impl fmt::Display for Cost {

@@ -178,7 +178,8 @@ impl World {
         if is_liar {
             self.after(1_000, Event::Mischief(nx, life));
         }
-        let is_inside = self.nodes[nx].snapshot().is_some_and(|now| now.knows_device(&self.nodes[nx].device()));
+        let is_inside =
+            self.nodes[nx].snapshot().is_some_and(|now| now.knows_device(&self.nodes[nx].device()));
         if !is_inside && nx >= self.template.members {
             self.after(0, Event::Ask(nx, life, 0));
         }
