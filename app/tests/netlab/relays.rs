@@ -63,20 +63,7 @@ fn n11_a_history_goes_on_over_another_relay_when_one_dies() {
     assert!(had < written, "killed before everything was there");
     let died = since.elapsed();
     ben.answer(asked, SOON).expect("the node is there").expect("joined");
-    let mut last = 0;
-    until("the whole history is there", SOON, || {
-        let c = changes(&mut ben);
-        if c != last {
-            last = c;
-            eprintln!(
-                "DIAG {:?} {c} {:?} {}",
-                since.elapsed(),
-                carried(&relays),
-                path(&mut ben, &ana.device)
-            );
-        }
-        (c >= written).then_some(())
-    });
+    until("the whole history is there", SOON, || (changes(&mut ben) >= written).then_some(()));
     let (took, at_end) = (since.elapsed(), carried(&relays));
 
     let mut table = Table::new("A relay is killed while a history travels over it", &["what", "how much"]);

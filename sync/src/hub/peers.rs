@@ -81,8 +81,9 @@ impl Peers {
         for link in self.links.values_mut() {
             if !members.contains(&link.device) {
                 link.talks.remove(&community);
-            } else if !link.talks.contains_key(&community) {
-                link.talks.insert(community, Talk { due_ms: Some(0), ..Talk::default() });
+            } else {
+                let new = || Talk { due_ms: Some(0), ..Talk::default() };
+                link.talks.entry(community).or_insert_with(new);
             }
         }
     }

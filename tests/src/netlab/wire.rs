@@ -189,7 +189,8 @@ impl Carrier {
     /// Hands over what is due. A device that is down takes nothing.
     fn deliver(&mut self) {
         let now = Instant::now();
-        while let Some((_, packet)) = self.under_way.pop_front_if(|(at, _)| *at <= now) {
+        while self.under_way.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, packet)) = self.under_way.pop_front() else { return };
             let _ = self.to.write(&packet);
         }
     }

@@ -162,8 +162,8 @@ impl World {
     pub(crate) fn cut_links_of(&mut self, nx: Nx) {
         let links: Vec<_> = self.conns.iter().map(|(link, conn)| (*link, conn.ends)).collect();
         for (link, ends) in links {
-            for side in 0..2 {
-                if ends[side].nx == nx && ends[side].standing != Standing::Gone {
+            for (side, end) in ends.iter().enumerate() {
+                if end.nx == nx && end.standing != Standing::Gone {
                     self.after(IDLE_MS, Event::Break(link, 1 - side));
                     self.forget_end(link, side);
                 }
