@@ -19,8 +19,10 @@ const KILLS: usize = 12;
 const KILLS_LONG: usize = 100;
 /// Messages that each side writes between two kills.
 const BATCH: usize = 8;
-/// Longest time from the beginning of a round to its kill.
-const KILL_WITHIN_MS: u64 = 250;
+/// The logarithm to base 2 of the longest time from the beginning of a round to its
+/// kill, µs: a quarter of a second. Short times are as likely as long ones, since
+/// some things take a millisecond and others a hundred.
+const KILL_WITHIN_LOG: u64 = 18;
 /// Seed of the moments; printed with the table.
 const SEED: u64 = 20;
 /// Width of the models that travel: 4 layers of about 10 MB.
@@ -29,6 +31,12 @@ const HIDDEN: u64 = 1_024;
 const KILLS_OF_ONE_MODEL: usize = 4;
 /// What a fetch may get twice: the block that was being written.
 const BLOCK_BYTES: u64 = 16 * 1_024;
+
+/// Time from the beginning of a round to its kill.
+fn moment(dice: &mut Dice) -> Duration {
+    let within_us = 2 << dice.below(KILL_WITHIN_LOG);
+    Duration::from_micros(dice.below(within_us))
+}
 
 fn start(data: &Path, words: &[&str]) -> Node {
     // Loopback only: nothing may look around on this machine's networks.
@@ -99,7 +107,7 @@ fn kill_during_sync(kills: usize, seed: u64) {
     let mut killed = [0, 0];
     for round in 0..kills {
         let batches = [ana.write(round), ben.write(round)];
-        std::thread::sleep(Duration::from_micros(dice.below(KILL_WITHIN_MS * 1_000)));
+        std::thread::sleep(moment(&mut dice));
         let whom = usize::from(dice.below(2) == 1);
         killed[whom] += 1;
         [&mut ana, &mut ben][whom].node.kill();
@@ -238,7 +246,7 @@ fn kill_during_a_transfer(kills: usize, seed: u64) {
         for _ in 0..left.min(KILLS_OF_ONE_MODEL) {
             left -= 1;
             let whom = usize::from(dice.below(3) > 0);
-            pair.kill_while_sharing(&name, whom, Duration::from_micros(dice.below(KILL_WITHIN_MS * 1_000)));
+            pair.kill_while_sharing(&name, whom, moment(&mut dice));
             let (bytes, _) = held(&mut pair.ben, &name).expect("Ben knows the model");
             // What a start has found on the disk stays. What came since counts from
             // the next start on: the store writes its table every half second.
