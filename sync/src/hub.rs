@@ -42,7 +42,7 @@ pub type LinkId = u64;
 /// Other devices of a community up to which everyone is linked with everyone.
 pub const FULL_MESH_MAX: usize = 8;
 /// Links that a node keeps in a larger community.
-pub const DEGREE: usize = 6;
+pub const DEGREE: usize = 5;
 /// Links of a node in one community beyond which it gives one up.
 pub const LINKS_MAX: usize = 12;
 /// Shortest pause between comparisons without a reason, ms; up to twice as long.

@@ -22,9 +22,10 @@ const CHASES_MAX: usize = 64;
 /// Times that links are asked for one thing before it is left to the next
 /// comparison.
 const TRIES_MAX: u32 = 6;
-/// Pause before another link is asked where an exchange did not bring it, ms; twice
-/// as long for each further one.
-const TRY_AGAIN_MS: u64 = 100;
+/// Pause before another link is asked where an exchange did not bring it, ms; three
+/// times as long for each further one. Whoever passed the hint on is most often
+/// about to have it.
+const TRY_AGAIN_MS: u64 = 20;
 /// The same while an exchange goes on that may bring it, or all links are busy: a
 /// slow peer holds nothing up for longer, and over a slow network the same thing is
 /// not asked for many times.
@@ -157,7 +158,7 @@ impl Chases {
     /// stored is told in a moment.
     pub(super) fn exchanged(&mut self, link: LinkId, now_ms: u64) {
         for chase in self.all.iter_mut().filter(|chase| chase.asked == Some(link)) {
-            chase.next_ms = now_ms + (TRY_AGAIN_MS << chase.tries.saturating_sub(1));
+            chase.next_ms = now_ms + TRY_AGAIN_MS * 3_u64.pow(chase.tries.saturating_sub(1));
         }
     }
 

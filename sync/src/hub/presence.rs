@@ -12,13 +12,13 @@ use exo_model::id::DeviceId;
 use super::Random;
 
 /// How long a word of presence holds, ms: longer than two of them may be apart. In
-/// communities of more than 120 devices longer, as words are rarer.
-pub const PRESENCE_LASTS_MS: u64 = 660_000;
+/// communities of more than 150 devices longer, as words are rarer.
+pub const PRESENCE_LASTS_MS: u64 = 825_000;
 /// How long somebody counts as typing, ms.
 pub const TYPING_LASTS_MS: u64 = 6_000;
 /// Shortest pause between words of presence of a node that has nothing new to say,
 /// ms; up to twice as long.
-const ANNOUNCE_EVERY_MS: u64 = 240_000;
+const ANNOUNCE_EVERY_MS: u64 = 300_000;
 /// The same for each other device, ms: everyone hears everyone's, so in a large
 /// community each says less.
 const ANNOUNCE_SHARE_MS: u64 = 2_000;

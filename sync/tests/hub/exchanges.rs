@@ -49,10 +49,10 @@ fn a_hint_is_asked_of_its_author_then_of_who_passed_it_on_then_of_others() {
     let hinted = Input::Hinted { community: GARDEN, origin: device(2), by: device(3), hint: hint(2, 5) };
     assert_eq!(exchanges(&node.hear(hinted)), [links[1]]);
     node.done(links[1]);
-    let second = exchanges(&plain(node.pass(100)));
+    let second = exchanges(&plain(node.pass(20)));
     assert_eq!(second, [links[2]]);
     node.done(links[2]);
-    let third = exchanges(&plain(node.pass(200)));
+    let third = exchanges(&plain(node.pass(60)));
     assert_eq!(third.len(), 1, "somebody");
     // It is here now: nobody is asked any more.
     node.write(1..=40, &[(2, 5)]);

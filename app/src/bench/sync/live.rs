@@ -19,10 +19,10 @@ use crate::node::Node;
 /// Pause between messages: 20 a second.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Messages written, and with `--full`.
-const MESSAGES: usize = 120;
+const MESSAGES: usize = 60;
 const MESSAGES_FULL: usize = 1_200;
 /// Time for links and gossip to settle.
-const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_secs(1);
 /// Longest wait for the last message.
 const WAIT: Duration = Duration::from_secs(20);
 /// The longest that all but one in a hundred may take, ms.

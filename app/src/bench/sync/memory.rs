@@ -19,7 +19,7 @@ const PEOPLE: usize = 10;
 const CHANNELS: usize = 5;
 const RUN: usize = 256;
 /// Time to settle before measuring.
-const SETTLE: Duration = Duration::from_secs(6);
+const SETTLE: Duration = Duration::from_secs(4);
 /// What the node may take, MB.
 const TARGET_MB: f64 = 35.0;
 

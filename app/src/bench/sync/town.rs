@@ -55,9 +55,11 @@ impl Town {
 
     /// Starts all nodes.
     pub(super) async fn wake(&self) -> anyhow::Result<Vec<Arc<Node>>> {
+        let starting: Vec<_> = self.village.authors.iter().map(|author| self.home(author)).collect();
+        let starting = starting.into_iter().map(|home| tokio::spawn(async move { start(&home).await }));
         let mut nodes = Vec::new();
-        for author in &self.village.authors {
-            nodes.push(start(&self.home(author)).await?);
+        for node in starting.collect::<Vec<_>>() {
+            nodes.push(node.await??);
         }
         Ok(nodes)
     }
