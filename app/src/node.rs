@@ -7,6 +7,7 @@
 mod announce;
 mod devices;
 mod files;
+mod homeward;
 pub(crate) mod invites;
 mod joining;
 mod load;
@@ -213,6 +214,7 @@ impl Node {
             node.current.send_replace(shown);
         }
         tokio::spawn(load::tell(Arc::downgrade(&node)));
+        node.go_home();
         Ok(node)
     }
 

@@ -95,3 +95,43 @@ fn the_phrase_brings_a_person_back_who_lost_all_devices() {
     assert_eq!(revoked["communities"], json!(1));
     until("one device", || devices(&mut back).len() == 1);
 }
+
+#[test]
+fn a_restored_backup_asks_to_be_let_in_until_a_member_is_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let text = |path: &std::path::Path| path.to_str().expect("text").to_owned();
+    let (ana_home, ben_home) = (at("ana"), at("ben"));
+    let mut ana = Node::start(&ana_home);
+    ana.ok(json!({"command": "found", "name": "Ana", "community": "Garden"}));
+    let ticket = ana.ok(json!({"command": "invite"}))["ticket"].clone();
+    let mut ben = Node::start(&ben_home);
+    ben.ok(json!({"command": "join", "name": "Ben", "ticket": ticket}));
+    ben.ok(json!({"command": "say", "text": "hello Ana"}));
+    until("the words", || ana.messages() == ["hello Ana"]);
+    let phrase = ben.ok(json!({"command": "phrase"}))["phrase"].as_str().expect("a phrase").to_owned();
+    drop(ben);
+    let (backup, words, new) = (text(&at("ben.exo")), text(&at("words")), at("new"));
+    std::fs::write(&words, phrase).expect("written");
+    let done = |arguments: &[&str]| {
+        let output = common::run(arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    done(&["backup", &backup, "--no-passphrase", "--data", &text(&ben_home)]);
+    done(&["restore", &backup, "--phrase-file", &words, "--data", &text(&new)]);
+
+    // Nobody is there: it reads, says why it does not write, and goes on asking.
+    drop(ana);
+    let mut back = Node::start(&new);
+    assert_eq!(back.messages(), ["hello Ana"]);
+    assert!(back.error(json!({"command": "say", "text": "too early"})).contains("member"));
+    let status = |node: &mut Node| node.ok(json!({"command": "communities"}))["communities"][0].clone();
+    until("it says that nobody answers", || status(&mut back)["join"]["state"] == json!("trying"));
+    let mut ana = Node::start(&ana_home);
+    until("a member let it in", || {
+        back.call(json!({"command": "say", "text": "I am back"}))["ok"] != json!(null)
+    });
+    until("the words", || ana.messages() == ["hello Ana", "I am back"]);
+    let members = ana.ok(json!({"command": "members"}));
+    assert_eq!(members["members"].as_array().map(Vec::len), Some(2), "no third person: {members}");
+}

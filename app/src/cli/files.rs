@@ -122,7 +122,7 @@ fn explain(report: &RestoreReport) {
     say(&format!(
         "\nWhat works now: reading. Start \"exo-studio --data {folder}\" (or \"exo-studio node --data {folder}\").\n\
          What needs a member who is online: writing, and news. This is a new device of yours, {}; friends' \
-         computers know the lost one only, and talk to this one once a member has added it.\n\
+         computers know the lost one only. While it runs it asks them, again and again, to let this one in.\n\
          Do not go on with a copy of the old folder, should it turn up again.\n",
         report.device
     ));

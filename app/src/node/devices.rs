@@ -198,7 +198,7 @@ impl Node {
 
 /// Finds a community that this device is enrolled in already: whoever is asked
 /// answers with the charter's keys. The key of the ticket invites nobody.
-fn ticket_of(known: &KnownCommunity) -> Ticket {
+pub(super) fn ticket_of(known: &KnownCommunity) -> Ticket {
     let secret = SecretKey::generate(&OsEntropy);
     let name = known.name.clone();
     Ticket::new(known.community, name, &secret, i64::MAX, known.contacts.clone())

@@ -37,9 +37,11 @@ impl Node {
         read_ticket(source).await
     }
 
-    /// How the join of a community goes; `None` where none is under way.
+    /// How the join of a community goes, or asking to be let in again; `None` where
+    /// neither is under way.
     pub(crate) fn join_of(&self, membership: &Membership) -> Option<JoinReport> {
-        let is_joining = self.ticket_of(&membership.id()).is_some();
+        let id = membership.id();
+        let is_joining = self.ticket_of(&id).is_some() || self.merely_read(&id).is_some();
         let status = membership.watch_join().borrow().clone();
         status.filter(|_| is_joining).as_ref().and_then(JoinReport::of)
     }

@@ -302,6 +302,11 @@ impl Membership {
         *self.join.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
     }
 
+    /// Shows how it goes to be let in.
+    pub(super) fn show_join(&self, status: JoinStatus) {
+        self.join_status.send_replace(Some(status));
+    }
+
     /// Follows a join; `None` where none was under way.
     pub(crate) fn watch_join(&self) -> watch::Receiver<Option<JoinStatus>> {
         self.join_status.subscribe()

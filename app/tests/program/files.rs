@@ -168,7 +168,10 @@ fn a_backup_becomes_a_new_device_that_reads() {
     let mut restored = Node::start(&new);
     assert_eq!(restored.messages(), ["Frost tonight.", "Cover the beans."]);
     assert!(restored.error(json!({"command": "say", "text": "I am back"})).contains("member"));
-    assert_eq!(restored.ok(json!({"command": "status"}))["standing"], json!("reading"));
+    let status = restored.until("it asks to be let in", &json!({"command": "status"}), |status| {
+        status["standing"] == json!("joining")
+    });
+    assert_eq!(status["join"]["state"], json!("trying"));
     assert_eq!(restored.ok(json!({"command": "phrase"}))["phrase"], json!(null));
 }
 
