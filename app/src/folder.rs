@@ -10,6 +10,7 @@
 //! <data>/communities/ID/store.snapshot  how far words were read; deleted, it comes back
 //! <data>/communities/ID/store.keeper    on a keeper: what it goes by instead of reading
 //! <data>/communities/ID/store.keys      keys that came by a file, sealed to this device
+//! <data>/communities/ID/store.receipts  who has what this device wrote; deleted, it comes back
 //! <data>/communities/ID/views.db        SQLite views; deleted, they come back
 //! <data>/blobs/         model bytes by hash
 //! <data>/models/        model files this program wrote

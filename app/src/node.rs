@@ -179,6 +179,12 @@ impl Node {
         let mut profile = folder.profile()?;
         // Boxed: starting an endpoint is a large future.
         let mesh = Box::pin(start_mesh(&folder, &key, &options, profile.port)).await?;
+        if let [only] = profile.communities.as_slice()
+            && let Ok(community) = only.id.parse()
+            && let Err(error) = mesh.blobs().adopt(community).await
+        {
+            tracing::warn!(%error, "files that an earlier version added are not served");
+        }
         profile.port = mesh.port();
         folder.save_profile(&profile)?;
         let node = Arc::new(Self {

@@ -69,6 +69,8 @@ pub const ALPN_STAGE: &[u8] = b"exo/stage/1";
 pub const DIAL_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest wait for peers to confirm that this device says goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// Pause between looks whether what is remembered needs writing.
+const SAVE_EVERY: Duration = Duration::from_secs(20);
 /// Unread bytes that one connection may hold here.
 const RECEIVE_WINDOW_BYTES: u32 = 16 << 20;
 /// Streams a peer may have open on one connection, in each direction.
@@ -277,7 +279,7 @@ impl Mesh {
             .accept(iroh_gossip::ALPN, gossip)
             .spawn();
         let mut tasks = vec![tokio::spawn(driver::keep_time(inner.clone()))];
-        tasks.push(tokio::spawn(addresses::keep(inner.clone())));
+        tasks.push(tokio::spawn(keep(inner.clone())));
         tasks.push(tokio::spawn(silence::follow(inner.clone())));
         tasks.extend(finding::spawn(&inner, &config.finding).await?);
         if config.finding.relays {
@@ -376,6 +378,19 @@ impl Mesh {
             tracing::debug!("a peer did not confirm the goodbye");
         }
         self.inner.blobs.close().await;
+    }
+}
+
+/// Writes down now and then what a kill would make this node forget.
+async fn keep(inner: Arc<Inner>) {
+    loop {
+        tokio::time::sleep(SAVE_EVERY).await;
+        let saving = inner.clone();
+        let save = move || {
+            saving.addresses.save();
+            saving.driver.communities().all().iter().for_each(|here| here.receipts().save());
+        };
+        let _ = tokio::task::spawn_blocking(save).await;
     }
 }
 

@@ -20,7 +20,7 @@ mod remembering;
 mod worker;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -223,6 +223,7 @@ pub struct ReplicaConfig {
 #[derive(Clone)]
 pub struct Replica {
     device: DeviceId,
+    path: Arc<Path>,
     inbox: SyncSender<Command>,
     snapshot: watch::Receiver<Snapshot>,
 }
@@ -237,14 +238,19 @@ impl Replica {
         config: ReplicaConfig,
         observer: impl FnMut(Update) + Send + 'static,
     ) -> Result<(Self, JoinHandle<()>), ReplicaError> {
-        let device = config.signer.device();
+        let (device, path) = (config.signer.device(), config.path.as_path().into());
         let (worker, snapshot) = Worker::open(config, Box::new(observer))?;
         let (inbox, commands) = sync_channel(INBOX);
         let thread = std::thread::Builder::new()
             .name("replica".into())
             .spawn(move || worker.run(&commands))
             .map_err(ReplicaError::Thread)?;
-        Ok((Self { device, inbox, snapshot }, thread))
+        Ok((Self { device, path, inbox, snapshot }, thread))
+    }
+
+    /// `store.db`. What belongs to it lies beside it, with other endings.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The device that writes here.

@@ -208,4 +208,12 @@ fn a_join_and_a_message_show_how_far_they_are() {
         peers["peers"][0]["path"] == "direct" && peers["peers"][0]["rtt_ms"].is_number()
     });
     assert_eq!(text(&peers["peers"][0]["name"]), "Ana");
+
+    // Who is away still has what they had, also when Ana starts again.
+    drop(ben);
+    drop(ana.child.stdin.take());
+    ana.child.wait().expect("ends");
+    let mut ana = Node::start(folder.path());
+    let history = ana.ok(json!({"command": "history"}));
+    assert_eq!(history["messages"][1]["delivery"], json!({"state": "everyone", "devices": 1, "of": 1}));
 }

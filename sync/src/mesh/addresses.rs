@@ -9,8 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Mutex;
 
 use iroh::address_lookup::memory::MemoryLookup;
 use iroh::endpoint::Connection;
@@ -21,7 +20,7 @@ use exo_model::charter::Relay;
 use exo_model::codec;
 use exo_model::id::DeviceId;
 
-use super::{Inner, device_id, endpoint_id, lock};
+use super::{device_id, endpoint_id, lock};
 use crate::relay::choice;
 
 /// Addresses remembered for one device; the ones that were not seen for the
@@ -31,8 +30,6 @@ const ADDRESSES_MAX: usize = 16;
 const DEVICES_MAX: usize = 8_192;
 /// Longest file.
 const FILE_BYTES_MAX: usize = 16 << 20;
-/// Pause between looks whether the file needs writing.
-const SAVE_EVERY: Duration = Duration::from_secs(20);
 
 /// The addresses of one device, the latest last.
 #[derive(Clone, Debug, Encode, Decode)]
@@ -199,14 +196,5 @@ impl AddressBook {
         if let Err(error) = written {
             tracing::warn!(%error, "addresses are not remembered");
         }
-    }
-}
-
-/// Writes the file now and then.
-pub(super) async fn keep(inner: Arc<Inner>) {
-    loop {
-        tokio::time::sleep(SAVE_EVERY).await;
-        let saving = inner.clone();
-        let _ = tokio::task::spawn_blocking(move || saving.addresses.save()).await;
     }
 }

@@ -123,6 +123,7 @@ impl Here {
         for task in std::mem::take(&mut *lock(&self.tasks)) {
             task.abort();
         }
+        self.receipts.save();
     }
 
     /// What a device of the same person needs to find the community.
@@ -175,6 +176,7 @@ pub(super) fn open(mesh: &Mesh, replica: Replica) -> (CommunityMesh, mpsc::Recei
     let (introductions, introduced) = mpsc::channel(WORDS_WAITING);
     let (stage_inbox, stages) = mpsc::channel(STAGE_INBOX);
     let id = replica.state().id;
+    let receipts = Receipts::open(inner.me, replica.path());
     let here = Arc::new(Here {
         id,
         replica,
@@ -185,7 +187,7 @@ pub(super) fn open(mesh: &Mesh, replica: Replica) -> (CommunityMesh, mpsc::Recei
         words,
         introductions,
         stages: stage_inbox,
-        receipts: Receipts::new(inner.me),
+        receipts,
         tasks: Mutex::default(),
         is_closed: AtomicBool::new(false),
     });

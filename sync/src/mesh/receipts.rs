@@ -4,10 +4,16 @@
 //! began, once that exchange ended well: both sides said what they have, sent what
 //! the other lacked, and said that it is stored. What others may have got
 //! elsewhere is not known here until they exchange with this device themselves.
+//!
+//! Kept in a file beside the store: who is away now still has what they had.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use minicbor::{Decode, Encode};
+
+use exo_model::codec;
 use exo_model::feed::FeedId;
 use exo_model::id::DeviceId;
 
@@ -37,26 +43,90 @@ pub enum Delivery {
     Everyone,
 }
 
+/// Longest file. What would not fit is known until the program ends.
+const FILE_BYTES_MAX: usize = 16 << 20;
+
+/// How far a device has one feed.
+#[derive(Clone, Copy, Debug, Encode, Decode)]
+struct Reached {
+    #[n(0)]
+    place: Place,
+    #[n(1)]
+    seq: u64,
+}
+
+/// What one device has.
+#[derive(Debug, Encode, Decode)]
+struct Had {
+    #[n(0)]
+    device: DeviceId,
+    #[n(1)]
+    feeds: Vec<Reached>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_device: BTreeMap<DeviceId, BTreeMap<Place, u64>>,
+    is_changed: bool,
+}
+
 /// What each device is known to have of this device's feeds.
 #[derive(Debug)]
 pub(super) struct Receipts {
     me: DeviceId,
-    by_device: Mutex<BTreeMap<DeviceId, BTreeMap<Place, u64>>>,
+    path: PathBuf,
+    known: Mutex<Known>,
 }
 
 impl Receipts {
-    pub(super) const fn new(me: DeviceId) -> Self {
-        Self { me, by_device: Mutex::new(BTreeMap::new()) }
+    /// With what is known from before. A damaged file is begun anew: what is in it
+    /// comes again with the next exchanges.
+    pub(super) fn open(me: DeviceId, store: &Path) -> Self {
+        let path = store.with_extension("receipts");
+        let fits = std::fs::metadata(&path).is_ok_and(|file| file.len() <= FILE_BYTES_MAX as u64);
+        let bytes = if fits { std::fs::read(&path).unwrap_or_default() } else { Vec::new() };
+        let all: Vec<Had> = codec::decode(&bytes, FILE_BYTES_MAX).unwrap_or_default();
+        let feeds = |had: Had| had.feeds.into_iter().map(|reached| (reached.place, reached.seq)).collect();
+        let by_device = all.into_iter().map(|had| (had.device, feeds(had))).collect();
+        Self { me, path, known: Mutex::new(Known { by_device, is_changed: false }) }
     }
 
     /// A device has all of this.
     pub(super) fn confirm(&self, device: DeviceId, ends: &Ends) {
         let own = ends.iter().filter(|(feed, _)| feed.device == self.me);
-        let mut by_device = lock(&self.by_device);
+        let mut known = lock(&self.known);
+        let Known { by_device, is_changed } = &mut *known;
         let confirmed = by_device.entry(device).or_default();
         for (feed, end) in own {
             let seq = confirmed.entry(Place::of(&feed)).or_default();
-            *seq = end.seq.max(*seq);
+            if end.seq > *seq {
+                *seq = end.seq;
+                *is_changed = true;
+            }
+        }
+    }
+
+    /// Writes the file, if anything changed.
+    pub(super) fn save(&self) {
+        let mut known = lock(&self.known);
+        if !std::mem::take(&mut known.is_changed) {
+            return;
+        }
+        let reached = |(place, seq): (&Place, &u64)| Reached { place: *place, seq: *seq };
+        let had = |(device, feeds): (&DeviceId, &BTreeMap<Place, u64>)| Had {
+            device: *device,
+            feeds: feeds.iter().map(reached).collect(),
+        };
+        let bytes = codec::encode(&known.by_device.iter().map(had).collect::<Vec<_>>());
+        drop(known);
+        if bytes.len() > FILE_BYTES_MAX {
+            tracing::warn!(bytes = bytes.len(), "too much to remember of who has what");
+            return;
+        }
+        let fresh = self.path.with_extension("receipts.new");
+        let written = std::fs::write(&fresh, bytes).and_then(|()| std::fs::rename(&fresh, &self.path));
+        if let Err(error) = written {
+            tracing::warn!(%error, "who has what is not remembered");
         }
     }
 
@@ -68,10 +138,10 @@ impl Receipts {
         members: &BTreeSet<DeviceId>,
         online: &BTreeSet<DeviceId>,
     ) -> Delivery {
-        let by_device = lock(&self.by_device);
+        let known = lock(&self.known);
         let place = Place::of(feed);
         let has = |device: &&DeviceId| {
-            by_device.get(device).and_then(|feeds| feeds.get(&place)).is_some_and(|upto| *upto >= seq)
+            known.by_device.get(device).and_then(|feeds| feeds.get(&place)).is_some_and(|upto| *upto >= seq)
         };
         let (devices, of) = (members.iter().filter(has).count(), members.len());
         match devices {
