@@ -42,7 +42,7 @@ pub type LinkId = u64;
 /// Other devices of a community up to which everyone is linked with everyone.
 pub const FULL_MESH_MAX: usize = 8;
 /// Links that a node keeps in a larger community.
-pub const DEGREE: usize = 5;
+pub const DEGREE: usize = 6;
 /// Links of a node in one community beyond which it gives one up.
 pub const LINKS_MAX: usize = 12;
 /// Shortest pause between comparisons without a reason, ms; up to twice as long.
@@ -182,6 +182,8 @@ impl Hub {
         }
         if is_new {
             self.peers.settle(community, &company.devices);
+        }
+        if is_new || self.peers.all_links().any(|(_, device)| !self.is_known(&device)) {
             self.part_with_strangers(now_ms, random, effects);
         }
     }
@@ -253,8 +255,9 @@ impl Hub {
         }
         if !self.online {
             self.close(now_ms, random, link, Farewell::Offline, effects);
-        } else if !self.is_known(&device) {
-            // Put out while it was being dialled.
+        } else if dialled && !self.is_known(&device) {
+            // Put out while it was being dialled. Who called was let in a moment ago:
+            // perhaps as a new member, of whom nobody has told the hub yet.
             self.close(now_ms, random, link, Farewell::NotAMember, effects);
         }
     }

@@ -256,7 +256,7 @@ impl Mesh {
         let endpoint = bind(&config, switch.clone(), driver.communities(), &trust).await?;
         let addresses = AddressBook::open(config.addresses.clone(), &endpoint);
         let (blobs, blobs_protocol) = Blobs::open(&config.blobs_dir, Arc::new(driver.communities())).await?;
-        let gossip = gossip::spawn(endpoint.clone());
+        let gossip = iroh_gossip::net::Gossip::builder().spawn(endpoint.clone());
         let inner = Arc::new(Inner {
             endpoint: endpoint.clone(),
             secret: config.secret,

@@ -21,7 +21,7 @@ const CHASES_PER_DEVICE: usize = 4;
 const CHASES_MAX: usize = 64;
 /// Times that links are asked for one thing before it is left to the next
 /// comparison.
-const TRIES_MAX: u32 = 7;
+const TRIES_MAX: u32 = 6;
 /// Pause before another link is asked where an exchange did not bring it, ms; three
 /// times as long for each further one. Whoever passed the hint on is most often
 /// about to have it.

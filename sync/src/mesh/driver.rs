@@ -116,13 +116,6 @@ impl Driver {
         lock(&self.links).values().map(|link| (link.device, link.connection.clone())).collect()
     }
 
-    /// The newest connection to a device that is not closed.
-    pub(super) fn connection_to(&self, device: &DeviceId) -> Option<Connection> {
-        let links = lock(&self.links);
-        let mut open = links.values().rev().filter(|link| link.device == *device);
-        open.find(|link| link.connection.close_reason().is_none()).map(|link| link.connection.clone())
-    }
-
     pub(super) fn add_link(&self, link: Arc<Link>) -> LinkId {
         let mut next = lock(&self.next_link);
         *next += 1;

@@ -11,11 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use iroh::Endpoint;
-use iroh::endpoint::Connection;
 use iroh_gossip::api::{Event, GossipReceiver, GossipSender, GossipTopic};
-use iroh_gossip::net::Gossip;
-use iroh_gossip::proto::{HyparviewConfig, TopicId};
+use iroh_gossip::proto::TopicId;
 use minicbor::{Decode, Encode};
 use n0_future::{MergeUnbounded, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
@@ -38,34 +35,6 @@ const RESUBSCRIBE: Duration = Duration::from_secs(1);
 const WORDS_PER_PERIOD: u32 = 200;
 /// See [`WORDS_PER_PERIOD`]: 10 s.
 const PERIOD: Duration = Duration::from_secs(10);
-
-/// Most neighbours: more than there are links, as a rule. Everyone who is linked is
-/// one; whoever has to give way to another would only ask again.
-const NEIGHBOURS_MAX: usize = 64;
-/// Stand-ins for neighbours that go: gossip dials nobody.
-const STAND_INS_MAX: usize = 1;
-/// Pause between looks for stand-ins.
-const SHUFFLE_EVERY: Duration = Duration::from_secs(30 * 24 * 3_600);
-
-/// Starts gossip on an endpoint. It runs on the links that there are and has no
-/// connections of its own: each of those costs as much as a link, and gossip
-/// does not close those that it has done with.
-pub(super) fn spawn(endpoint: Endpoint) -> Gossip {
-    let membership = HyparviewConfig {
-        active_view_capacity: NEIGHBOURS_MAX,
-        passive_view_capacity: STAND_INS_MAX,
-        shuffle_interval: SHUFFLE_EVERY,
-        ..HyparviewConfig::default()
-    };
-    Gossip::builder().membership_config(membership).spawn(endpoint)
-}
-
-/// Lets gossip use a link: its streams are those that go one way.
-pub(super) async fn attach(inner: &Inner, connection: &Connection) {
-    if let Err(error) = inner.gossip.handle_connection(connection.clone()).await {
-        tracing::debug!(%error, "gossip");
-    }
-}
 
 /// What this node wants said.
 #[derive(Debug)]
@@ -135,7 +104,6 @@ pub(super) async fn run(
                     Some(Ok(Event::NeighborDown(id))) => {
                         neighbours.remove(&device_id(id));
                         inner.hear(Input::Neighbours(here.id(), neighbours.clone()));
-                        mouth.ask_again(&joined, device_id(id)).await;
                     }
                     // A slow subscriber is dropped by gossip: what was missed
                     // comes by exchange, then we listen again.
@@ -224,15 +192,6 @@ impl Mouth {
         self.stamp = wall_ms().max(self.stamp + 1);
         let signature = self.inner.secret.sign(&message(&self.here.id(), self.stamp, &body));
         Signed { origin: self.inner.me, stamp: self.stamp, body, signature }
-    }
-
-    /// Somebody is no neighbour any more. Of two links to the same device one is
-    /// closed, and it may be the one that gossip used: there is still the other.
-    async fn ask_again(&mut self, joined: &Joined, device: DeviceId) {
-        if let Some(link) = self.inner.driver.connection_to(&device) {
-            attach(&self.inner, &link).await;
-            self.introduce(joined, vec![device]).await;
-        }
     }
 
     async fn introduce(&mut self, joined: &Joined, devices: Vec<DeviceId>) {

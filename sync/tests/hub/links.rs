@@ -240,3 +240,13 @@ fn of_two_links_with_a_device_one_is_given_up() {
         assert_eq!(dials(&later), devices([1]), "and it is dialled when it is lost");
     }
 }
+
+#[test]
+fn whoever_calls_may_be_a_member_of_whom_nobody_has_told_the_hub() {
+    let (mut node, _) = Node::among(12, 1..=4);
+    let (_, effects) = node.link(5, false);
+    assert!(closed(&effects).is_empty(), "it was let in by who knows better");
+    assert!(closed(&node.meet(GARDEN, 1..=5, [])).is_empty());
+    let (stranger, _) = node.link(6, false);
+    assert_eq!(closed(&node.meet(GARDEN, 1..=5, [])), [stranger].into());
+}
