@@ -21,6 +21,7 @@ pub mod probe;
 mod receipts;
 mod silence;
 mod stage;
+mod swarm;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -158,7 +159,7 @@ struct Inner {
     me: DeviceId,
     addresses: AddressBook,
     driver: Driver,
-    gossip: iroh_gossip::net::Gossip,
+    swarm: swarm::Swarm,
     blobs: Blobs,
     switch: admission::Switch,
     stages: stage::StageConnections,
@@ -256,14 +257,13 @@ impl Mesh {
         let endpoint = bind(&config, switch.clone(), driver.communities(), &trust).await?;
         let addresses = AddressBook::open(config.addresses.clone(), &endpoint);
         let (blobs, blobs_protocol) = Blobs::open(&config.blobs_dir, Arc::new(driver.communities())).await?;
-        let gossip = iroh_gossip::net::Gossip::builder().spawn(endpoint.clone());
         let inner = Arc::new(Inner {
             endpoint: endpoint.clone(),
             secret: config.secret,
             me,
             addresses,
             driver,
-            gossip: gossip.clone(),
+            swarm: swarm::Swarm::spawn(me),
             blobs,
             switch,
             stages: stage::StageConnections::default(),
@@ -276,7 +276,6 @@ impl Mesh {
             .accept(ALPN_RETURN, homecoming::HomecomingProtocol::new(inner.clone()))
             .accept(ALPN_STAGE, stage::StageProtocol::new(inner.clone()))
             .accept(iroh_blobs::ALPN, blobs_protocol)
-            .accept(iroh_gossip::ALPN, gossip)
             .spawn();
         let mut tasks = vec![tokio::spawn(driver::keep_time(inner.clone()))];
         tasks.push(tokio::spawn(keep(inner.clone())));

@@ -5,6 +5,8 @@ mod common;
 
 #[path = "mesh/devices.rs"]
 mod devices;
+#[path = "mesh/gossip.rs"]
+mod gossip;
 #[path = "mesh/hostile.rs"]
 mod hostile;
 #[path = "mesh/join.rs"]

@@ -175,7 +175,6 @@ impl std::fmt::Debug for MembersOnly {
 
 impl EndpointHooks for MembersOnly {
     async fn before_connect<'a>(&'a self, to: &'a EndpointAddr, alpn: &'a [u8]) -> BeforeConnectOutcome {
-        // Gossip dials whom it knew, also those who were put out.
         let is_known = is_for_strangers(alpn) || self.communities.knows(&device_id(to.id));
         if is_known && self.switch.is_online() {
             BeforeConnectOutcome::Accept

@@ -11,24 +11,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use iroh_gossip::api::{Event, GossipReceiver, GossipSender, GossipTopic};
-use iroh_gossip::proto::TopicId;
 use minicbor::{Decode, Encode};
-use n0_future::{MergeUnbounded, StreamExt as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use exo_model::codec;
 use exo_model::id::{CommunityId, DeviceId};
 use exo_model::port::Signer as _;
 use exo_model::signature::{self, Signature};
 
+use super::Inner;
 use super::community::Here;
-use super::{Inner, device_id, endpoint_id};
+use super::swarm::News;
 use crate::hub::{Hint, Input, Presence};
 use crate::replica::Topics;
 
 /// Longest word, in bytes: what gossip carries, less its own part.
 const WORD_BYTES_MAX: usize = 3_500;
+/// Words and changes of neighbours that may wait to be heard; whoever is slower
+/// begins anew.
+const HEARD_MAX: usize = 1_024;
 /// Pause before a lost subscription is renewed.
 const RESUBSCRIBE: Duration = Duration::from_secs(1);
 /// Words of one device that are looked at in one period.
@@ -84,37 +85,50 @@ pub(super) async fn run(
     mut introduced: mpsc::Receiver<Vec<DeviceId>>,
 ) {
     let mut snapshot = here.replica().watch();
-    let mut mouth = Mouth { inner: inner.clone(), here: here.clone(), stamp: 0, peers: BTreeSet::new() };
+    let mut mouth = Mouth {
+        inner: inner.clone(),
+        here: here.clone(),
+        stamp: 0,
+        peers: BTreeSet::new(),
+        topics: Arc::default(),
+    };
     let mut ears = Ears::default();
     loop {
         let topics = snapshot.borrow_and_update().topics.clone();
         mouth.peers.retain(|device| here.admits(device));
-        let mut joined = Joined::subscribe(&inner, &topics, &mouth.peers).await;
+        let (heard, mut words_heard) = broadcast::channel(HEARD_MAX);
+        for topic in &topics.heard {
+            inner.swarm.subscribe(*topic, heard.clone(), mouth.peers.iter().copied().collect()).await;
+        }
+        mouth.topics = topics.clone();
+        drop(heard);
         let mut neighbours = BTreeSet::new();
         let lost = loop {
             tokio::select! {
-                event = joined.receivers.next(), if !joined.senders.is_empty() => match event {
-                    Some(Ok(Event::Received(message))) => {
-                        ears.hear(&inner, &here, &message.content, device_id(message.delivered_from));
-                    }
-                    Some(Ok(Event::NeighborUp(id))) => {
-                        neighbours.insert(device_id(id));
+                event = words_heard.recv(), if !topics.heard.is_empty() => match event {
+                    Ok(News::Word(word, by)) => ears.hear(&inner, &here, &word, by),
+                    Ok(News::Up(topic, device)) if topics.spoken == Some(topic) => {
+                        neighbours.insert(device);
                         inner.hear(Input::Neighbours(here.id(), neighbours.clone()));
                     }
-                    Some(Ok(Event::NeighborDown(id))) => {
-                        neighbours.remove(&device_id(id));
+                    Ok(News::Down(topic, device)) if topics.spoken == Some(topic) => {
+                        neighbours.remove(&device);
                         inner.hear(Input::Neighbours(here.id(), neighbours.clone()));
+                        // One of two links may be gone, and the other one stands.
+                        if here.admits(&device) {
+                            mouth.introduce(vec![device]).await;
+                        }
                     }
-                    // A slow subscriber is dropped by gossip: what was missed
-                    // comes by exchange, then we listen again.
-                    Some(Ok(Event::Lagged) | Err(_)) | None => break true,
+                    Ok(News::Up(..) | News::Down(..)) => {}
+                    // What was missed comes by exchange, then we listen again.
+                    Err(_) => break true,
                 },
                 word = words.recv() => match word {
-                    Some(word) => mouth.say(&joined, word).await,
+                    Some(word) => mouth.say(word).await,
                     None => return,
                 },
                 devices = introduced.recv() => match devices {
-                    Some(devices) => mouth.introduce(&joined, devices).await,
+                    Some(devices) => mouth.introduce(devices).await,
                     None => return,
                 },
                 changed = snapshot.changed() => {
@@ -127,36 +141,14 @@ pub(super) async fn run(
                 }
             }
         };
+        for topic in &topics.heard {
+            inner.swarm.quit(*topic).await;
+        }
         inner.hear(Input::Neighbours(here.id(), BTreeSet::new()));
         if lost {
             inner.hear(Input::Lagged(here.id()));
             tokio::time::sleep(RESUBSCRIBE).await;
         }
-    }
-}
-
-/// The topics that are subscribed to.
-#[derive(Default)]
-struct Joined {
-    senders: BTreeMap<[u8; 32], GossipSender>,
-    receivers: MergeUnbounded<GossipReceiver>,
-    spoken: Option<[u8; 32]>,
-}
-
-impl Joined {
-    async fn subscribe(inner: &Inner, topics: &Topics, peers: &BTreeSet<DeviceId>) -> Self {
-        let mut joined = Self { spoken: topics.spoken, ..Self::default() };
-        for topic in &topics.heard {
-            let known = peers.iter().filter_map(endpoint_id).collect();
-            match inner.gossip.subscribe(TopicId::from_bytes(*topic), known).await.map(GossipTopic::split) {
-                Ok((sender, receiver)) => {
-                    joined.senders.insert(*topic, sender);
-                    joined.receivers.push(receiver);
-                }
-                Err(error) => tracing::debug!(%error, "gossip"),
-            }
-        }
-        joined
     }
 }
 
@@ -167,20 +159,19 @@ struct Mouth {
     stamp: u64,
     /// Devices that were linked: whom to begin with on the next topic.
     peers: BTreeSet<DeviceId>,
+    topics: Arc<Topics>,
 }
 
 impl Mouth {
-    async fn say(&mut self, joined: &Joined, word: Word) {
+    async fn say(&mut self, word: Word) {
         let (said, done) = match word {
             Word::Hint(hint) => (Said::Hint(hint), None),
             Word::Presence(presence) => (Said::Presence(presence), None),
             Word::Goodbye(done) => (Said::Presence(Presence::Gone), Some(done)),
         };
-        if let Some(sender) = joined.spoken.and_then(|topic| joined.senders.get(&topic)) {
+        if let Some(topic) = self.topics.spoken {
             let signed = self.sign(&said);
-            if let Err(error) = sender.broadcast(Bytes::from(codec::encode(&signed))).await {
-                tracing::debug!(%error, "gossip");
-            }
+            self.inner.swarm.say(topic, Bytes::from(codec::encode(&signed))).await;
         }
         if let Some(done) = done {
             let _ = done.send(());
@@ -194,12 +185,9 @@ impl Mouth {
         Signed { origin: self.inner.me, stamp: self.stamp, body, signature }
     }
 
-    async fn introduce(&mut self, joined: &Joined, devices: Vec<DeviceId>) {
-        let ids: Vec<_> = devices.iter().filter_map(endpoint_id).collect();
-        for sender in joined.senders.values() {
-            if let Err(error) = sender.join_peers(ids.clone()).await {
-                tracing::debug!(%error, "gossip join");
-            }
+    async fn introduce(&mut self, devices: Vec<DeviceId>) {
+        for topic in &self.topics.heard {
+            self.inner.swarm.join(*topic, devices.clone()).await;
         }
         self.peers.extend(devices);
     }

@@ -13,7 +13,7 @@ use exo_model::id::DeviceId;
 
 use super::community::Here;
 use super::exchange::{self, ExchangeError, Ran};
-use super::{Inner, device_id, silence};
+use super::{Inner, device_id, silence, swarm};
 use crate::hub::{Exchanged, Input};
 use crate::session::{FRAME_BYTES_MAX, Frame, Greeting, Side, Terms, WIRE_VERSION, WIRE_VERSION_OLDEST};
 use crate::wire;
@@ -65,10 +65,14 @@ pub(super) async fn run(inner: Arc<Inner>, connection: Connection, dialled: bool
         tokio::spawn(silence::linked_anew(inner.clone(), connection.clone()));
     }
     let id = inner.driver.add_link(Arc::new(Link { device, connection: connection.clone(), version }));
+    let words = swarm::linked(&inner, id, device).await;
+    let gossip = tokio::spawn(swarm::carry(inner.clone(), id, device, connection.clone(), words));
     inner.hear(Input::Linked { link: id, device, dialled });
     inner.driver.tell_watchers();
     answer(&inner, device, &connection).await;
+    gossip.abort();
     inner.driver.drop_link(id);
+    swarm::unlinked(&inner, id).await;
     inner.hear(Input::Unlinked(id));
     inner.driver.tell_watchers();
 }

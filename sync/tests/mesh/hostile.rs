@@ -28,7 +28,7 @@ async fn close_code(connection: &Connection) -> u64 {
 async fn n5_n8_a_stranger_is_refused_on_every_protocol_but_joining() {
     let node = Node::found(1).await;
     let stranger = raw_endpoint(50, &[], 1 << 20).await;
-    for alpn in [ALPN_SYNC, ALPN_STAGE, iroh_blobs::ALPN, iroh_gossip::ALPN] {
+    for alpn in [ALPN_SYNC, ALPN_STAGE, iroh_blobs::ALPN] {
         let connection = raw_dial(&stranger, &node, alpn).await;
         // Whatever it sends at once is never answered.
         let frames = [hello(node.home.community, Vec::new()), Frame::Done];
@@ -203,7 +203,7 @@ async fn n5_a_removed_members_device_is_refused_from_then_on() {
     greets(&connection, node.home.community).await;
     let remove = Intent::Remove { person: person(MALLORY), ban: false, reason: String::new() };
     node.home.replica.record(remove).await.expect("the owner may");
-    for alpn in [ALPN_SYNC, ALPN_STAGE, iroh_blobs::ALPN, iroh_gossip::ALPN] {
+    for alpn in [ALPN_SYNC, ALPN_STAGE, iroh_blobs::ALPN] {
         let connection = raw_dial(&mallory, &node, alpn).await;
         assert_eq!(close_code(&connection).await, 1);
     }
