@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use exo_model::invite::{Ticket, TicketError};
 use tempfile::NamedTempFile;
 
-pub(crate) use picture::{Code, Ground, code_for_picture, code_for_terminal};
+pub(crate) use picture::{Code, Ground, code_for_picture, code_for_terminal, code_of_text};
 
 /// What a link starts with; the ticket's text follows.
 pub(crate) const LINK_PREFIX: &str = "exo-studio://join/";

@@ -280,6 +280,7 @@ impl Mesh {
         let mut tasks = vec![tokio::spawn(driver::keep_time(inner.clone()))];
         tasks.push(tokio::spawn(keep(inner.clone())));
         tasks.push(tokio::spawn(silence::follow(inner.clone())));
+        tasks.push(tokio::spawn(silence::wake(inner.clone())));
         tasks.extend(finding::spawn(&inner, &config.finding).await?);
         if config.finding.relays {
             tasks.push(tokio::spawn(finding::keep_home(inner.clone(), trust)));

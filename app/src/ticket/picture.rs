@@ -60,6 +60,12 @@ pub(crate) fn code_for_terminal(ticket: &Ticket) -> Result<Code, InviteError> {
     fit(ticket, EcLevel::L, COLUMNS - 2 * QUIET)
 }
 
+/// A code of any text for a terminal of 80 columns, if it fits.
+pub(crate) fn code_of_text(text: &str) -> Option<Code> {
+    let code = QrCode::with_error_correction_level(text.as_bytes(), EcLevel::L).ok()?;
+    (code.width() <= COLUMNS - 2 * QUIET).then(|| Code::new(code, 0))
+}
+
 /// Leaves addresses away until the code fits, at least one contact stays.
 fn fit(ticket: &Ticket, level: EcLevel, side_max: usize) -> Result<Code, InviteError> {
     let mut ticket = ticket.clone();
@@ -68,9 +74,7 @@ fn fit(ticket: &Ticket, level: EcLevel, side_max: usize) -> Result<Code, InviteE
         let text = link(&ticket).to_ascii_uppercase();
         match QrCode::with_error_correction_level(text.as_bytes(), level) {
             Ok(code) if code.width() <= side_max => {
-                let side = code.width();
-                let squares = code.into_colors().into_iter().map(|color| color == Color::Dark).collect();
-                return Ok(Code { squares, side, left_out });
+                return Ok(Code::new(code, left_out));
             }
             Ok(_) | Err(QrError::DataTooLong) if shorten(&mut ticket) => left_out += 1,
             _ => return Err(InviteError::TooLongForCode),
@@ -94,6 +98,12 @@ fn shorten(ticket: &mut Ticket) -> bool {
 }
 
 impl Code {
+    fn new(code: QrCode, left_out: usize) -> Self {
+        let side = code.width();
+        let squares = code.into_colors().into_iter().map(|color| color == Color::Dark).collect();
+        Self { squares, side, left_out }
+    }
+
     /// Whether there is a dark square, around the code nowhere.
     fn is_dark(&self, x: usize, y: usize) -> bool {
         let within = |at: usize| at.checked_sub(QUIET).filter(|at| *at < self.side);

@@ -216,3 +216,12 @@ fn an_invite_is_taken_in_whatever_form_it_is_named() {
     let cut = link(&ticket)[..80].to_owned();
     assert!(matches!(read_source(&cut), Err(InviteError::Ticket(TicketError::Damaged))));
 }
+
+#[test]
+fn a_short_text_fits_a_terminal_and_a_long_one_is_left_out() {
+    let link = format!("exo-device:{}", "a1b2c3d4".repeat(24));
+    let code = code_of_text(&link).expect("it fits");
+    assert_eq!(code.left_out, 0);
+    assert!(code.lines(Ground::Dark).lines().all(|line| line.chars().count() <= 80));
+    assert!(code_of_text(&"a".repeat(1_000)).is_none(), "wider than a terminal");
+}

@@ -1,5 +1,6 @@
 //! Connections that lead nowhere any more, found out before QUIC would after half
-//! a minute: this device moved to another network, or the peer started anew.
+//! a minute: this device moved to another network or slept, or the peer started
+//! anew.
 //!
 //! iroh keeps one way to each peer for all connections to it, and sends new ones
 //! down the same way. So as long as one dead connection stands, dialling again is
@@ -8,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use iroh::endpoint::{Connection, WeakConnectionHandle};
 use iroh::{EndpointAddr, Watcher as _};
@@ -27,6 +28,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// Silence after which a connection is dead: iroh makes itself heard on each every
 /// 5 s, also where nothing is to be said.
 const HEARTBEAT: Duration = Duration::from_secs(8);
+/// How often the wall clock is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// Time beyond that which says that the machine slept meanwhile.
+const ASLEEP: Duration = Duration::from_secs(20);
 /// What a connection that is given up is closed with.
 const REASON: &[u8] = b"nothing comes any more";
 
@@ -38,20 +43,39 @@ pub(super) async fn follow(inner: Arc<Inner>) {
         let now = sockets(&address);
         if now != before {
             before = now;
+            tracing::debug!("this device's addresses changed");
             moved(&inner).await;
         }
     }
+}
+
+/// Follows the wall clock, which goes on while the machine sleeps. Ends with the
+/// node.
+pub(super) async fn wake(inner: Arc<Inner>) {
+    loop {
+        let before = SystemTime::now();
+        tokio::time::sleep(LOOK_EVERY).await;
+        if slept(before, SystemTime::now()) {
+            tracing::debug!("this device slept");
+            moved(&inner).await;
+        }
+    }
+}
+
+/// Whether a machine slept between two looks. A clock that was put forward looks
+/// alike, and does no harm; one that was put back says nothing.
+fn slept(before: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(before).is_ok_and(|passed| passed > LOOK_EVERY + ASLEEP)
 }
 
 fn sockets(address: &EndpointAddr) -> BTreeSet<SocketAddr> {
     address.ip_addrs().copied().collect()
 }
 
-/// This device has other addresses. QUIC can move connections, but only those
+/// This device has other addresses, or slept. QUIC can move connections, but only those
 /// that this side began. So every linked peer is asked something: of whom nothing
 /// comes on any connection, all are closed, and the hub dials anew.
 async fn moved(inner: &Arc<Inner>) {
-    tracing::debug!("this device's addresses changed");
     inner.hear(Input::NetworkChanged);
     tokio::time::sleep(SETTLE).await;
     let before = inner.switch.heard();
@@ -112,4 +136,18 @@ fn close(connection: &Connection) {
 /// Packets that came over a connection.
 pub(super) fn received(connection: &Connection) -> u64 {
     connection.stats().udp_rx.datagrams
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_went_on_without_us_says_that_the_machine_slept() {
+        let before = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        assert!(!slept(before, before + LOOK_EVERY));
+        assert!(!slept(before, before + LOOK_EVERY + ASLEEP), "a busy machine");
+        assert!(slept(before, before + Duration::from_secs(3_600)));
+        assert!(!slept(before, before - Duration::from_secs(3_600)), "put back");
+    }
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use iroh_gossip::proto::{
-    Command, Config, Event, HyparviewConfig, InEvent, Message, OutEvent, Scope, State, Timer, TopicId,
+    Command, Config, Event, HyparviewConfig, InEvent, Message, OutEvent, PlumtreeConfig, Scope, State, Timer,
+    TopicId,
 };
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -45,6 +46,9 @@ const NEIGHBOURS_MAX: usize = 64;
 const STAND_INS_MAX: usize = 1;
 /// Pause between looks for stand-ins.
 const SHUFFLE_EVERY: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Pause between looks for old messages to forget. Each look wakes an idle node, for
+/// every topic.
+const FORGET_EVERY: Duration = Duration::from_secs(30);
 
 /// What a subscriber hears.
 #[derive(Clone, Debug)]
@@ -76,27 +80,8 @@ impl Swarm {
     pub(super) fn spawn(me: DeviceId) -> Self {
         // Chance here spreads load, and guards nothing.
         let seed = blake3::hash(format!("{me} {:?}", std::time::SystemTime::now()).as_bytes());
-        let membership = HyparviewConfig {
-            active_view_capacity: NEIGHBOURS_MAX,
-            passive_view_capacity: STAND_INS_MAX,
-            shuffle_interval: SHUFFLE_EVERY,
-            ..HyparviewConfig::default()
-        };
-        let config = Config { membership, max_message_size: MESSAGE_BYTES_MAX, ..Config::default() };
         let (inbox, inputs) = mpsc::channel(INBOX);
-        let machine = Machine {
-            state: State::new(
-                *me.as_bytes(),
-                Default::default(),
-                config,
-                StdRng::from_seed(*seed.as_bytes()),
-            ),
-            links: BTreeMap::new(),
-            subscribers: BTreeMap::new(),
-            timers: BTreeMap::new(),
-            timers_set: 0,
-        };
-        tokio::spawn(machine.run(inputs));
+        tokio::spawn(Machine::new(me, *seed.as_bytes()).run(inputs));
         Self(inbox)
     }
 
@@ -197,6 +182,24 @@ struct Machine {
 }
 
 impl Machine {
+    fn new(me: DeviceId, seed: [u8; 32]) -> Self {
+        let membership = HyparviewConfig {
+            active_view_capacity: NEIGHBOURS_MAX,
+            passive_view_capacity: STAND_INS_MAX,
+            shuffle_interval: SHUFFLE_EVERY,
+            ..HyparviewConfig::default()
+        };
+        let broadcast = PlumtreeConfig { cache_evict_interval: FORGET_EVERY, ..PlumtreeConfig::default() };
+        let config = Config { membership, broadcast, max_message_size: MESSAGE_BYTES_MAX };
+        Self {
+            state: State::new(*me.as_bytes(), Default::default(), config, StdRng::from_seed(seed)),
+            links: BTreeMap::new(),
+            subscribers: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            timers_set: 0,
+        }
+    }
+
     async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
         loop {
             let next = self.timers.first_key_value().map(|((at, _), _)| *at);
@@ -314,5 +317,105 @@ impl Machine {
             Event::Received(word) => News::Word(word.content, DeviceId::from_bytes(word.delivered_from)),
         };
         subscriber.send(heard).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOPIC: Topic = [7; 32];
+
+    fn device(n: u8) -> DeviceId {
+        DeviceId::from_bytes([n; 32])
+    }
+
+    /// A machine with links 1 to 4, to devices of the same numbers.
+    fn machine(me: u8) -> (Machine, Vec<mpsc::Receiver<Bytes>>, broadcast::Receiver<News>) {
+        let mut machine = Machine::new(device(me), [me; 32]);
+        let linked = (1..=4).map(|n| {
+            let (waiting, messages) = mpsc::channel(WAITING_MAX);
+            machine.take(Input::Linked(n, device(u8::try_from(n).expect("small")), waiting));
+            messages
+        });
+        let messages = linked.collect();
+        let (heard, hears) = broadcast::channel(64);
+        machine.take(Input::Subscribe(TOPIC, heard));
+        machine.take(Input::Join(TOPIC, (1..=4).map(device).collect()));
+        (machine, messages, hears)
+    }
+
+    fn drain(messages: &mut [mpsc::Receiver<Bytes>]) -> Vec<(u64, Bytes)> {
+        let mut all = Vec::new();
+        for (link, messages) in (1..).zip(messages) {
+            while let Ok(message) = messages.try_recv() {
+                all.push((link, message));
+            }
+        }
+        all
+    }
+
+    /// What two machines send while each says this and that.
+    fn conversation() -> Vec<Bytes> {
+        let mut said = Vec::new();
+        let (mut one, mut to_one, _one_hears) = machine(1);
+        let (mut two, mut to_two, _two_hears) = machine(2);
+        for n in 0..20_u8 {
+            one.take(Input::Say(TOPIC, vec![n; 40].into()));
+            two.take(Input::Say(TOPIC, vec![100 + n; 40].into()));
+            for (link, bytes) in drain(&mut to_one) {
+                if link == 2 {
+                    two.take(Input::Received(1, postcard::from_bytes(&bytes).expect("its own")));
+                }
+                said.push(bytes);
+            }
+            for (link, bytes) in drain(&mut to_two) {
+                if link == 1 {
+                    one.take(Input::Received(2, postcard::from_bytes(&bytes).expect("its own")));
+                }
+                said.push(bytes);
+            }
+        }
+        said
+    }
+
+    #[test]
+    fn n7_messages_of_gossip_that_are_bent_harm_nothing() {
+        let said = conversation();
+        assert!(said.len() > 40, "{}", said.len());
+        let (mut machine, mut messages, _hears) = machine(9);
+        let mut state = 1_u64;
+        let mut dice = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap_or(0) % below.max(1)
+        };
+        let (mut taken, mut answers) = (0, 0);
+        for _ in 0..40_000 {
+            let mut bytes = said[dice(said.len())].to_vec();
+            for _ in 0..dice(4) {
+                let at = dice(bytes.len());
+                match dice(4) {
+                    0 => bytes.truncate(at),
+                    1 => bytes.insert(at, u8::try_from(dice(256)).unwrap_or(0)),
+                    // After the topic, where the meaning is.
+                    _ if bytes.len() > 34 => bytes[32 + dice(2)] = u8::try_from(dice(8)).unwrap_or(0),
+                    _ => {}
+                }
+                if bytes.is_empty() {
+                    break;
+                }
+            }
+            if let Ok(message) = postcard::from_bytes(&bytes) {
+                taken += 1;
+                machine.take(Input::Received(1 + dice(4) as u64, message));
+                answers += drain(&mut messages).len();
+            }
+        }
+        assert!(taken > 5_000, "{taken} could be read");
+        assert!(answers < 10 * taken, "{answers} answers to {taken}");
+        assert!(machine.timers.len() < 4 * taken, "{} timers", machine.timers.len());
+        // They may all have said goodbye by now.
+        machine.take(Input::Join(TOPIC, (1..=4).map(device).collect()));
+        assert!(!drain(&mut messages).is_empty(), "it goes on");
     }
 }

@@ -68,12 +68,7 @@ pub(crate) fn show(reply: &Reply) {
                 say(&format!("{mark} {name:<24} {state:<8} {}\n", device.device));
             }
         }
-        Reply::Code { words, link } => say(&format!(
-            "On the other device, start Exo-Studio with an empty folder and type, within ten minutes:\n\n  device join \
-             {words}\n\nThe words serve on the same local network. From anywhere else, use this link instead:\n\n  {link}\n\n\
-             Whoever has the words or the link can become you: show them to nobody else. Type device status to see \
-             whether it was used.\n"
-        )),
+        Reply::Code { words, link } => show_code(words, link),
         Reply::Linking { state, detail } => say(&format!("  {state} {}\n", printable(detail))),
         Reply::Linked { device } => say(&format!("Linked: {}\n", printable(device))),
         Reply::Returned { communities } => {
@@ -195,6 +190,20 @@ pub(crate) fn how_join_goes(join: &JoinReport) -> String {
             format!("asked everyone {times}, it goes on; last answer: {}", printable(&join.last_error))
         }
     }
+}
+
+fn show_code(words: &str, link: &str) {
+    say(&format!(
+        "On the other device, start Exo-Studio with an empty folder and type, within ten minutes:\n\n  device join \
+         {words}\n\nThe words serve on the same local network. From anywhere else, use this link instead:\n\n  {link}\n\n"
+    ));
+    if let Some(code) = ticket::code_of_text(link) {
+        say(&code.lines(ground()));
+    }
+    say(
+        "Whoever has the words or the link can become you: show them to nobody else. Type device status to see \
+         whether it was used.\n",
+    );
 }
 
 fn show_ticket(report: &TicketReport) {
