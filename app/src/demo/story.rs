@@ -199,14 +199,15 @@ impl Stage<'_> {
         self.all_linked().await
     }
 
-    /// Waits until each peer is linked to both others.
+    /// Waits until each peer is linked to both others, and knows what they offer.
     async fn all_linked(&mut self) -> anyhow::Result<()> {
         let linked: Vec<Peers> = self
             .each_until(
                 "every peer to be linked to both others",
                 json!({"command": "peers"}),
                 |all: &[Peers]| {
-                    all.iter().all(|p| p.peers.iter().filter(|peer| peer.path == "direct").count() == 2)
+                    let is_ready = |peer: &&PeerReport| peer.path == "direct" && peer.offered_bytes > 0;
+                    all.iter().all(|p| p.peers.iter().filter(is_ready).count() == 2)
                 },
             )
             .await?;

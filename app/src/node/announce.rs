@@ -10,8 +10,8 @@ use exo_sync::replica::Replica;
 
 /// How often the machine's addresses are looked at again.
 const EVERY: Duration = Duration::from_secs(30);
-/// Pause after an announcement that failed: a newcomer's first key may still be
-/// on its way.
+/// Longest pause after an announcement that failed: a newcomer's first key may still
+/// be on its way, and when it is here the next one is made at once.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What this machine offers.
@@ -26,11 +26,12 @@ pub(super) struct Offer {
 /// Publishes memory, speed and addresses whenever they differ from what the
 /// state says. Ends with the replica.
 pub(super) async fn run(replica: Replica, mesh: CommunityMesh, offer: impl Fn() -> Offer + Send) {
-    let mut snapshot = replica.watch();
+    let (mut snapshot, mut news) = (replica.watch(), replica.watch());
     let me = mesh.device();
     loop {
+        news.mark_unchanged();
         let state = snapshot.borrow_and_update().state.clone();
-        let mut pause = EVERY;
+        let (mut pause, mut has_failed) = (EVERY, false);
         if state.charter.role_of(&me).is_some_and(|role| role.may(Permission::Share)) {
             let mut addresses = mesh.local_addresses();
             // A relay with a longer name is found by trying those of the community.
@@ -46,13 +47,18 @@ pub(super) async fn run(replica: Replica, mesh: CommunityMesh, offer: impl Fn() 
                 let intent = Intent::OfferMachine { memory_bytes, micros_per_mib, addresses };
                 if let Err(error) = replica.record(intent).await {
                     tracing::warn!(%error, "this machine could not be announced");
-                    pause = RETRY;
+                    (pause, has_failed) = (RETRY, true);
                 }
             }
         }
         tokio::select! {
             joined = snapshot.wait_for(|snapshot| snapshot.state.charter.is_member(&me)), if !state.charter.is_member(&me) => {
                 if joined.is_err() {
+                    return;
+                }
+            }
+            changed = news.changed(), if has_failed => {
+                if changed.is_err() {
                     return;
                 }
             }

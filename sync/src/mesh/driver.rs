@@ -113,7 +113,10 @@ impl Driver {
 
     /// The newest connection to each linked device.
     pub(super) fn connections(&self) -> BTreeMap<DeviceId, Connection> {
-        lock(&self.links).values().map(|link| (link.device, link.connection.clone())).collect()
+        let links = lock(&self.links);
+        // Of two links one is given up, and may not have been taken out yet.
+        let open = links.values().filter(|link| link.connection.close_reason().is_none());
+        open.map(|link| (link.device, link.connection.clone())).collect()
     }
 
     pub(super) fn add_link(&self, link: Arc<Link>) -> LinkId {
