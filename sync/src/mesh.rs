@@ -15,6 +15,7 @@ mod gossip;
 mod homecoming;
 mod join;
 mod link;
+mod notebook;
 mod pairing;
 mod peers;
 pub mod probe;

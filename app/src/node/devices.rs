@@ -178,7 +178,8 @@ impl Node {
         self.remember(|profile| profile.name = name.to_owned())
     }
 
-    async fn enter_all(
+    /// Begins to join all of these that this device is not in already.
+    pub(super) async fn enter_all(
         self: &Arc<Self>,
         communities: Vec<KnownCommunity>,
         name: &str,
@@ -186,9 +187,12 @@ impl Node {
         for known in communities {
             let ticket = ticket_of(&known);
             let entry = KnownTicket { ticket, certificate: self.certificate(), name: name.to_owned() };
+            let is_open = self.lock_all().contains_key(&known.community);
             if known.is_private {
-                self.enter_private(known.community, Some(entry)).await?;
-            } else {
+                if self.private().is_none() {
+                    self.enter_private(known.community, Some(entry)).await?;
+                }
+            } else if !is_open || self.merely_read(&known.community).is_some() {
                 self.enter(entry).await?;
             }
         }
@@ -198,7 +202,7 @@ impl Node {
 
 /// Finds a community that this device is enrolled in already: whoever is asked
 /// answers with the charter's keys. The key of the ticket invites nobody.
-pub(super) fn ticket_of(known: &KnownCommunity) -> Ticket {
+fn ticket_of(known: &KnownCommunity) -> Ticket {
     let secret = SecretKey::generate(&OsEntropy);
     let name = known.name.clone();
     Ticket::new(known.community, name, &secret, i64::MAX, known.contacts.clone())

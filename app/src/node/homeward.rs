@@ -11,8 +11,7 @@ use exo_model::certificate::Enroller;
 use exo_model::invite::Contact;
 use exo_sync::mesh::JoinStatus;
 
-use super::devices::ticket_of;
-use super::{KnownTicket, Membership, Node, NodeError};
+use super::{Membership, Node, NodeError};
 
 /// Members that are asked in one round.
 const ASKED_MAX: usize = 16;
@@ -47,19 +46,7 @@ impl Node {
         let known = self.mesh.come_back(&self.certificate(), &contacts).await?;
         let _one_at_a_time = self.changing.lock().await;
         let name = self.lock_profile().name.clone();
-        for known in known {
-            let ticket = ticket_of(&known);
-            let entry = KnownTicket { ticket, certificate: self.certificate(), name: name.clone() };
-            let is_open = self.lock_all().contains_key(&known.community);
-            if known.is_private {
-                if self.private().is_none() {
-                    self.enter_private(known.community, Some(entry)).await?;
-                }
-            } else if !is_open || self.merely_read(&known.community).is_some() {
-                self.enter(entry).await?;
-            }
-        }
-        Ok(())
+        self.enter_all(known, &name).await
     }
 }
 

@@ -17,10 +17,9 @@ use iroh::{Endpoint, EndpointAddr, RelayUrl, TransportAddr};
 use minicbor::{Decode, Encode};
 
 use exo_model::charter::Relay;
-use exo_model::codec;
 use exo_model::id::DeviceId;
 
-use super::{device_id, endpoint_id, lock};
+use super::{device_id, endpoint_id, lock, notebook};
 use crate::relay::choice;
 
 /// Addresses remembered for one device; the ones that were not seen for the
@@ -28,8 +27,6 @@ use crate::relay::choice;
 const ADDRESSES_MAX: usize = 16;
 /// Devices remembered; beyond it new ones are not.
 const DEVICES_MAX: usize = 8_192;
-/// Longest file.
-const FILE_BYTES_MAX: usize = 16 << 20;
 
 /// The addresses of one device, the latest last.
 #[derive(Clone, Debug, Encode, Decode)]
@@ -92,17 +89,11 @@ impl AddressBook {
             lookups.add(lookup.clone());
         }
         let book = Self { path, lookup, book: Mutex::default() };
-        for Seen { device, addresses } in book.read() {
+        for Seen { device, addresses } in notebook::read(&book.path) {
             book.learn(&device, &addresses);
         }
         lock(&book.book).is_changed = false;
         book
-    }
-
-    fn read(&self) -> Vec<Seen> {
-        let fits = std::fs::metadata(&self.path).is_ok_and(|file| file.len() <= FILE_BYTES_MAX as u64);
-        let bytes = if fits { std::fs::read(&self.path).unwrap_or_default() } else { Vec::new() };
-        codec::decode(&bytes, FILE_BYTES_MAX).unwrap_or_default()
     }
 
     /// Notes addresses that somebody gives for a device: of sockets, and of the
@@ -184,17 +175,12 @@ impl AddressBook {
             let sockets = known.addresses.iter().map(ToString::to_string);
             sockets.chain(known.home.clone()).collect()
         };
-        let seen: Vec<_> = book
+        let seen = book
             .devices
             .iter()
             .map(|(device, known)| Seen { device: *device, addresses: text(known) })
             .collect();
         drop(book);
-        let fresh = self.path.with_extension("new");
-        let written =
-            std::fs::write(&fresh, codec::encode(&seen)).and_then(|()| std::fs::rename(&fresh, &self.path));
-        if let Err(error) = written {
-            tracing::warn!(%error, "addresses are not remembered");
-        }
+        notebook::write(&self.path, &seen);
     }
 }

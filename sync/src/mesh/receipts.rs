@@ -13,11 +13,10 @@ use std::sync::Mutex;
 
 use minicbor::{Decode, Encode};
 
-use exo_model::codec;
 use exo_model::feed::FeedId;
 use exo_model::id::DeviceId;
 
-use super::lock;
+use super::{lock, notebook};
 use crate::session::{Ends, Place};
 
 /// How far something has got.
@@ -42,9 +41,6 @@ pub enum Delivery {
     /// At every device of every member.
     Everyone,
 }
-
-/// Longest file. What would not fit is known until the program ends.
-const FILE_BYTES_MAX: usize = 16 << 20;
 
 /// How far a device has one feed.
 #[derive(Clone, Copy, Debug, Encode, Decode)]
@@ -83,9 +79,7 @@ impl Receipts {
     /// comes again with the next exchanges.
     pub(super) fn open(me: DeviceId, store: &Path) -> Self {
         let path = store.with_extension("receipts");
-        let fits = std::fs::metadata(&path).is_ok_and(|file| file.len() <= FILE_BYTES_MAX as u64);
-        let bytes = if fits { std::fs::read(&path).unwrap_or_default() } else { Vec::new() };
-        let all: Vec<Had> = codec::decode(&bytes, FILE_BYTES_MAX).unwrap_or_default();
+        let all: Vec<Had> = notebook::read(&path);
         let feeds = |had: Had| had.feeds.into_iter().map(|reached| (reached.place, reached.seq)).collect();
         let by_device = all.into_iter().map(|had| (had.device, feeds(had))).collect();
         Self { me, path, known: Mutex::new(Known { by_device, is_changed: false }) }
@@ -117,17 +111,9 @@ impl Receipts {
             device: *device,
             feeds: feeds.iter().map(reached).collect(),
         };
-        let bytes = codec::encode(&known.by_device.iter().map(had).collect::<Vec<_>>());
+        let all = known.by_device.iter().map(had).collect();
         drop(known);
-        if bytes.len() > FILE_BYTES_MAX {
-            tracing::warn!(bytes = bytes.len(), "too much to remember of who has what");
-            return;
-        }
-        let fresh = self.path.with_extension("receipts.new");
-        let written = std::fs::write(&fresh, bytes).and_then(|()| std::fs::rename(&fresh, &self.path));
-        if let Err(error) = written {
-            tracing::warn!(%error, "who has what is not remembered");
-        }
+        notebook::write(&self.path, &all);
     }
 
     /// How far a change of this device has got.
